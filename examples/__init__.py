@@ -1,0 +1,1 @@
+"""Clients that run against a Waterspout server."""

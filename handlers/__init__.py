@@ -1,0 +1,1 @@
+"""The doors of the server: everything that knows Tornado, HTTP or WebSocket."""

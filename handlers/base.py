@@ -1,0 +1,170 @@
+"""What all doors share: the server's parts, and errors as JSON."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import tornado.web
+
+from handlers.heartbeat import Heartbeat
+from pipeline.codec import JSON, MSGPACK, Codec
+from pipeline.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidInput,
+    InvalidMessage,
+    ModelUnavailable,
+    Overloaded,
+    ShuttingDown,
+    TooLarge,
+    UnknownModel,
+    WaterspoutError,
+)
+from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
+from pipeline.messages import Failure
+from pipeline.metrics import ServerStats
+from pipeline.repository import Repository
+from pipeline.settings import Settings
+from pipeline.stream import error_body
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[str, HTTPStatus] = {
+    InvalidMessage.code: HTTPStatus.BAD_REQUEST,
+    InvalidInput.code: HTTPStatus.BAD_REQUEST,
+    TooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnknownModel.code: HTTPStatus.NOT_FOUND,
+    ModelUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    Overloaded.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    DeadlineExceeded.code: HTTPStatus.GATEWAY_TIMEOUT,
+    InferenceFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+@dataclass
+class ServerState:
+    """What the doors work with."""
+
+    settings: Settings
+    repository: Repository
+    heartbeat: Heartbeat
+    stats: ServerStats
+    budget: KeyBudget
+    ready: bool = False
+    draining: bool = False
+    requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
+    past_events: int = 0  # of sockets and requests that are gone
+    new_session_id: Callable[[], str] = field(default=str)
+
+    def count_events(self) -> int:
+        """Return how many events came since the start."""
+        return self.past_events + sum(socket.event_count for socket in self.heartbeat)
+
+
+class JsonHandler(tornado.web.RequestHandler):
+    """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
+
+    def initialize(self, state: ServerState) -> None:
+        """Take the server's parts."""
+        self.state = state
+
+    def set_default_headers(self) -> None:
+        """Do not tell the world which version of what runs here."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def reply(self, message: Any, codec: Codec = JSON, status: int = 200) -> None:
+        """Finish with one message as the body."""
+        self.set_status(status)
+        self.set_header("Content-Type", codec.media_type)
+        self.finish(codec.encode(message))
+
+    def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
+        """Finish with an error as the body and the status that belongs to its code."""
+        body = error_body(error)
+        if error.retryable:
+            self.set_header("Retry-After", str(max(1, round((error.retry_after_ms or 1000) / 1000))))
+        self.state.stats.errors[error.code] += 1
+        self.reply(Failure(error=body), codec, STATUS[error.code])
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Show Tornado's own errors in the same form."""
+        raised = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(raised, WaterspoutError):
+            self.reply_error(raised)
+            return
+        known = status_code in HTTPStatus.__members__.values()
+        reason = HTTPStatus(status_code).phrase if known else "error"
+        if isinstance(raised, tornado.web.HTTPError) and status_code < 500 and (message := raised.get_message()):
+            reason = f"{reason}: {message[:300]}"
+        code = "inference_failed" if status_code >= 500 else "invalid_message"
+        self.reply({"error": {"code": code, "message": reason, "retryable": False}}, JSON, status_code)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Keep the errors that clients make out of the log."""
+        if not isinstance(value, WaterspoutError):
+            super().log_exception(typ, value, tb)
+
+    def query(self, allowed: frozenset[str]) -> dict[str, str]:
+        """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""
+        query = {}
+        for name, values in self.request.query_arguments.items():
+            if name not in allowed:
+                raise InvalidMessage(f"{name[:100]}: unknown parameter, expected one of {', '.join(sorted(allowed))}")
+            try:
+                query[name] = values[-1].decode()
+            except UnicodeDecodeError as error:
+                raise InvalidMessage(f"{name}: expected UTF-8") from error
+        return query
+
+    def session_options(self, query: dict[str, str]) -> SessionOptions:
+        """Return the options that the query chose. Raises `InvalidMessage` that names a wrong parameter."""
+        settings = self.state.settings
+        key = query.get("key")
+        if key is not None and len(key) > 256:
+            raise InvalidMessage("key: expected at most 256 characters")
+        return SessionOptions(
+            max_in_flight=settings.max_in_flight,
+            max_keys=settings.max_keys_per_socket,
+            key_idle_seconds=settings.key_idle_seconds,
+            overflow=Overflow(_choice(query, "overflow", [policy.value for policy in Overflow])),
+            silent=_choice(query, "reply", ["all", "none"]) == "none",
+            timings=_choice(query, "timings", ["0", "1"]) == "1",
+            lists=_choice(query, "tensors", ["bin", "list"]) == "list",
+            default_key=key,
+        )
+
+
+class NotFoundHandler(JsonHandler):
+    """Any path that is no door."""
+
+    def prepare(self) -> None:
+        """Answer 404."""
+        body = {
+            "code": "invalid_message",
+            "message": f"no such path: {self.request.path[:200]}",
+            "retryable": False,
+        }
+        self.reply({"error": body}, JSON, 404)
+
+
+def _choice(query: dict[str, str], name: str, choices: list[str]) -> str:
+    """Return a parameter, which must be one of `choices`; the first of them where it is absent."""
+    value = query.get(name, choices[0])
+    if value not in choices:
+        raise InvalidMessage(f"{name}: expected one of {', '.join(choices)}, got {value[:100]!r}")
+    return value
+
+
+def codec_for(content_type: str) -> Codec:
+    """Return the codec of a Content-Type; JSON where there is none. Raises `InvalidMessage` for any other."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in ("", "application/json", "text/json", "application/x-www-form-urlencoded"):
+        return JSON
+    if media_type in ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"):
+        return MSGPACK
+    raise InvalidMessage(f"Content-Type: expected application/json or application/msgpack, got {media_type[:100]}")

@@ -1,0 +1,41 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from handlers.base import JsonHandler, ServerState
+
+
+class HealthHandler(JsonHandler):
+    """`GET /healthz`: the process answers."""
+
+    def get(self) -> None:
+        """Say so."""
+        self.reply({"live": True})
+
+
+class ReadyHandler(JsonHandler):
+    """`GET /readyz`: events are welcome; 503 while starting or draining."""
+
+    def get(self) -> None:
+        """Tell whether, which models are ready, and which are broken."""
+        state = self.state
+        ready = state.ready and not state.draining
+        status = "draining" if state.draining else "ready" if state.ready else "starting"
+        models = {"ready": [model.name for model in state.repository], "broken": state.repository.broken}
+        self.reply({"ready": ready, "status": status, "models": models}, status=200 if ready else 503)
+
+
+class MetricsHandler(JsonHandler):
+    """`GET /metrics`, for Prometheus."""
+
+    def initialize(self, state: ServerState, registry: CollectorRegistry) -> None:  # type: ignore[override]
+        """Take the registry too."""
+        super().initialize(state)
+        self._registry = registry
+
+    def get(self) -> None:
+        """Write all metrics in the format that the scraper asks for."""
+        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", content_type)
+        self.finish(encode(self._registry))

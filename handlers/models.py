@@ -1,0 +1,12 @@
+"""`GET /v1/models[/{model}]`: what is served, and what it takes."""
+
+from handlers.base import JsonHandler
+
+
+class ModelsHandler(JsonHandler):
+    """All models, or one."""
+
+    def get(self, name: str | None = None) -> None:
+        """Describe them; 404 where there is no such model."""
+        repository = self.state.repository
+        self.reply({"models": repository.describe_all()} if name is None else repository.describe(name))

@@ -1,0 +1,142 @@
+"""`/v1/stream` and `/v1/models/{model}/stream`: events in, predictions out."""
+
+import time
+from typing import Final
+
+from handlers.base import ServerState
+from handlers.frames import Opcode
+from handlers.socket import WebSocketConnection
+from handlers.upgrade import UpgradeHandler
+from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
+from pipeline.errors import InvalidMessage
+from pipeline.interfaces import SessionOptions
+from pipeline.messages import Failure, Goaway, Limits, ModelInfo, ServerMessage, Welcome
+from pipeline.session import Session
+from pipeline.stream import encode_unencodable
+
+_TEXT: Final = int(Opcode.TEXT)
+_BINARY: Final = int(Opcode.BINARY)
+_PARAMETERS: Final = frozenset(("version", "key", "timings", "reply", "overflow", "tensors"))
+_RECONNECT_IN_MS: Final = 1000
+SERVER_NAME: Final = "waterspout"
+
+
+class StreamConnection(WebSocketConnection):
+    """A WebSocket and its session."""
+
+    __slots__ = ("_codec", "_last_codec", "_server", "_session", "_welcome")
+
+    def __init__(
+        self,
+        server: ServerState,
+        options: SessionOptions,
+        codec: Codec | None,
+        model: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        settings = server.settings
+        super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
+        self._server = server
+        self._codec = codec  # None: no subprotocol, each frame tells
+        self._last_codec = codec or JSON
+        self._session = Session(server.repository, self, options, server.budget, model, version)
+        self._welcome: Welcome | None = None
+
+    def opened(self) -> None:
+        """Welcome a client that chose a subprotocol."""
+        if self._welcome is not None and self._codec is not None:
+            self.send_message(self._welcome, self._codec)
+            self._welcome = None
+
+    def welcome_with(self, models: list[ModelInfo]) -> None:
+        """Prepare the welcome."""
+        server, single = self._server, len(models) == 1 and self._session.is_single
+        self._welcome = Welcome(
+            SERVER_NAME,
+            server.new_session_id(),
+            Limits(server.settings.max_message_bytes, server.settings.max_in_flight),
+            model=models[0] if single else None,
+            models=None if single else models,
+        )
+
+    def message_received(self, opcode: int, payload: bytes) -> None:
+        """Give the message to the session."""
+        codec = self._codec
+        if codec is None:
+            codec = self._last_codec = JSON if opcode == _TEXT else MSGPACK
+        elif codec.is_text is not (opcode == _TEXT):
+            kind = "text" if codec.is_text else "binary"
+            error = InvalidMessage(f"expected {kind} frames on a {codec.subprotocol} socket")
+            self._session.refuse_message(Refused(error), codec)
+            return
+        session = self._session
+        try:
+            event = codec.decode_numbers(payload) if session.takes_numbers else codec.decode_event(payload)
+            is_event = event.op is None
+        except Exception:  # whatever it is, the session has it looked at again
+            is_event = False
+        if is_event:
+            session.accept(event, codec, time.monotonic())
+        else:
+            session.receive(payload, codec, time.monotonic())
+
+    def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
+        """Send one message of the session."""
+        del seq
+        if isinstance(message, Failure):
+            self._server.stats.errors[message.error.code] += 1
+        try:
+            payload = codec.encode(message)
+        except Exception as error:
+            payload = encode_unencodable(message, codec, error)
+        self.send(_TEXT if codec.is_text else _BINARY, payload)
+
+    @property
+    def event_count(self) -> int:
+        """How many events came."""
+        return self._session.event_count
+
+    def go_away(self, reason: str) -> None:
+        """Announce the end and refuse further events; what is in flight is still answered."""
+        self._session.drain()
+        self.send_message(Goaway(reason, _RECONNECT_IN_MS), self._last_codec)
+
+    def tick(self, now: float) -> None:
+        """Take note that one heartbeat interval has passed."""
+        super().tick(now)
+        self._session.evict_idle(now)
+
+    def closed(self) -> None:
+        """Cancel what is in flight."""
+        self._session.close()
+        self._server.past_events += self._session.event_count
+
+
+class StreamHandler(UpgradeHandler):
+    """`GET /v1/models/{model}/stream` and, without a model, `GET /v1/stream`."""
+
+    async def get(self, *path: str) -> None:
+        """Refuse an unknown model before the upgrade; else upgrade."""
+        repository = self.state.repository
+        self._model = model = path[0] if path else None
+        query = self.query(_PARAMETERS)
+        self._version = query.get("version")
+        if model is not None:
+            repository.get(model, self._version)
+        elif self._version is not None:
+            raise InvalidMessage("version: needs a model in the path")
+        self._options = self.session_options(query)
+        await super().get()
+
+    def select_subprotocol(self, offered: list[str]) -> str | None:
+        """Return the first offered encoding."""
+        return next((name for name in offered if name in CODECS), None)
+
+    def make_connection(self, subprotocol: str | None) -> StreamConnection:
+        """Return a connection with a new session."""
+        codec = CODECS[subprotocol] if subprotocol else None
+        connection = StreamConnection(self.state, self._options, codec, self._model, self._version)
+        if codec is not None:
+            repository = self.state.repository
+            connection.welcome_with([repository.describe(self._model)] if self._model else repository.describe_all())
+        return connection

@@ -1,0 +1,1 @@
+"""The way from an event to its prediction. Knows nothing of Tornado, HTTP or WebSocket."""

