@@ -3,32 +3,37 @@
 PORT ?= 8888
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := server.py setup.py setup.cfg handlers pipeline models examples benchmarks tests docs
+HOT_PATH := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' setup.py)
 
 .PHONY: run serve feed test lint format bench clean
 
-run: $(VENV)/.run ## start the server and a feed of real recordings
+run: $(VENV)/.compiled ## start the server and a feed of real recordings
 	$(BIN)/python -m examples.run --port $(PORT)
 
-serve: $(VENV)/.run ## start the server alone
+serve: $(VENV)/.compiled ## start the server alone
 	$(BIN)/python server.py --port $(PORT)
 
-test: $(VENV)/.dev ## run all tests
+test: $(VENV)/.dev $(VENV)/.compiled ## run all tests: those of the compiled modules also on the plain ones
+	rm -rf build/plain && mkdir -p build/plain
+	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
+	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy server.py handlers pipeline examples benchmarks tests models
+	$(BIN)/mypy server.py setup.py handlers pipeline examples benchmarks tests models
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## compare with other servers, side by side
+bench: $(VENV)/.dev $(VENV)/.compiled ## compare with other servers, side by side
 	$(BIN)/python -m benchmarks.streaming $(BENCH)
 
 clean: ## remove everything that was installed or built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
+	rm -rf $(VENV) build *__mypyc.*.so handlers/*.so pipeline/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
 
 $(VENV)/bin/python:
 	sh .ci/make-venv $(VENV)
@@ -39,4 +44,8 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.compiled: setup.py requirements-compile.txt $(HOT_PATH) | $(VENV)/.run
+	sh .ci/compile $(BIN)/python
 	touch $@

@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -189,6 +190,20 @@ def _warn_of_slow_parts() -> None:
         log.warning("uvloop is not installed: sockets stay on Tornado's IOStream, which costs several times the CPU")
     if _websocket_mask.__module__ != "tornado.speedups":
         log.warning("Tornado's C speedups are missing: unmasking frames is slow")
+    for name in outdated_modules():
+        log.warning("%s is compiled from an older source: run `make`, or `make clean` to do without", name)
+
+
+def outdated_modules() -> list[str]:
+    """Return the loaded modules that were compiled from a source older than the one beside them."""
+    outdated = []
+    for name, module in sys.modules.copy().items():
+        compiled = Path(getattr(module, "__file__", None) or "")
+        if name.partition(".")[0] in ("handlers", "pipeline") and compiled.suffix == ".so":
+            source = compiled.with_name(f"{name.rpartition('.')[2]}.py")
+            if source.exists() and source.stat().st_mtime > compiled.stat().st_mtime:
+                outdated.append(name)
+    return outdated
 
 
 if __name__ == "__main__":

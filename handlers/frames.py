@@ -5,7 +5,7 @@ import struct
 from enum import IntEnum
 from typing import Final
 
-from tornado.util import _websocket_mask as apply_mask
+from tornado.util import _websocket_mask
 
 from pipeline.errors import CloseCode
 
@@ -47,19 +47,19 @@ _RSV: Final = 0x70
 _MASKED: Final = 0x80
 _CONTROL: Final = 0x08
 _WHOLE_TEXT: Final = _FIN | int(Opcode.TEXT)
-_WHOLE_DATA: Final = (_FIN | int(Opcode.BINARY), _WHOLE_TEXT)
+_WHOLE_BINARY: Final = _FIN | int(Opcode.BINARY)
 _SMALLEST_FRAME: Final = 6  # masked, without payload
 _OPCODES: Final = frozenset(Opcode)
 _MAX_CONTROL_PAYLOAD: Final = 125
 
 #: By opcode and length: the whole header of a payload of up to 125 bytes.
 SHORT_HEADERS: Final = {int(op): [bytes((_FIN | op, length)) for length in range(126)] for op in Opcode}
-_unpack_header = struct.Struct(">BBH").unpack_from
-_pack_length_16 = struct.Struct(">BBH").pack
-_pack_length_64 = struct.Struct(">BBQ").pack
-_unpack_length_64 = struct.Struct(">Q").unpack_from
-_pack_code = struct.Struct(">H").pack
-_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+_apply_mask: Final = _websocket_mask
+_pack_length_16: Final = struct.Struct(">BBH").pack
+_pack_length_64: Final = struct.Struct(">BBQ").pack
+_unpack_length_64: Final = struct.Struct(">Q").unpack_from
+_pack_code: Final = struct.Struct(">H").pack
+_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class FrameDecoder:
@@ -108,17 +108,19 @@ class FrameDecoder:
             while at < end:
                 # One whole, unfragmented, masked data frame: nearly every frame there is.
                 if end - at >= _SMALLEST_FRAME and self._parts is None:
-                    first, second, length = _unpack_header(data, at)
-                    if second == _MASKED | 126:
+                    first, length = data[at], data[at + 1] - _MASKED
+                    start = at + 6
+                    if length == 126:
+                        length = data[at + 2] << 8 | data[at + 3]
                         start = at + 8
-                        is_minimal = length > 125
-                    else:
-                        start = at + 6
-                        length = second - _MASKED
-                        is_minimal = 0 <= length < 126
+                        if length < 126:
+                            length = -1  # not minimal
+                    elif length == 127:
+                        length = -1
                     stop = start + length
-                    if is_minimal and stop <= end and first in _WHOLE_DATA and length <= self._max_message_bytes:
-                        payload = apply_mask(data[start - 4 : start], data[start:stop])
+                    is_whole = 0 <= length <= self._max_message_bytes and stop <= end
+                    if is_whole and first in (_WHOLE_BINARY, _WHOLE_TEXT):
+                        payload: bytes = _apply_mask(data[start - 4 : start], data[start:stop])
                         if first == _WHOLE_TEXT and not payload.isascii():
                             _check_utf8(payload)
                         messages.append((first & 15, payload))
@@ -169,7 +171,7 @@ class FrameDecoder:
             if available < header + length:
                 self._buffer = data[at:]
                 return -1
-            payload = apply_mask(data[start - 4 : start], data[start : start + length])
+            payload = _apply_mask(data[start - 4 : start], data[start : start + length])
             messages.append((opcode, payload))
             return start + length
         if self._size + length > self._max_message_bytes:
@@ -191,7 +193,7 @@ class FrameDecoder:
         assert self._parts is not None
         if part:
             turn = len(part) & 3
-            part, self._mask = apply_mask(self._mask, part), self._mask[turn:] + self._mask[:turn]
+            part, self._mask = _apply_mask(self._mask, part), self._mask[turn:] + self._mask[:turn]
             self._left -= len(part)
             self._size += len(part)
             self._parts += part

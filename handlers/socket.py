@@ -17,7 +17,7 @@ from handlers.frames import (
 from handlers.heartbeat import Heartbeat
 from pipeline.errors import CloseCode
 
-log = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
 _HIGH_WATER: Final = 256 * 1024  # unsent bytes at which a socket is no longer read
 _BINARY: Final = int(Opcode.BINARY)
@@ -31,11 +31,11 @@ class State(Enum):
     FINISHED = 3  # both are sent, or the peer broke the protocol; all that comes is ignored
 
 
-_OPEN = State.OPEN
+_OPEN: Final = State.OPEN
 
 
-class WebSocketConnection(asyncio.Protocol):
-    """One client's connection, on a transport of uvloop's or on one that looks the same.
+class WebSocketConnection:
+    """One client's connection: an `asyncio.Protocol` on a transport of uvloop's or on one that looks the same.
 
     Subclasses override `opened`, `message_received` and `closed`; `closed` is called exactly once.
     """

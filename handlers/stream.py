@@ -18,6 +18,7 @@ _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("version", "key", "timings", "reply", "overflow", "tensors"))
 _RECONNECT_IN_MS: Final = 1000
+_monotonic: Final = time.monotonic
 SERVER_NAME: Final = "waterspout"
 
 
@@ -76,14 +77,14 @@ class StreamConnection(WebSocketConnection):
         except Exception:  # whatever it is, the session has it looked at again
             is_event = False
         if is_event:
-            session.accept(event, codec, time.monotonic())
+            session.accept(event, codec, _monotonic())
         else:
-            session.receive(payload, codec, time.monotonic())
+            session.receive(payload, codec, _monotonic())
 
     def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
         """Send one message of the session."""
         del seq
-        if isinstance(message, Failure):
+        if type(message) is Failure:
             self._server.stats.errors[message.error.code] += 1
         try:
             payload = codec.encode(message)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from typing import Any
+from typing import Any, cast
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
@@ -43,7 +43,8 @@ async def _move_to_native(stream: IOStream, response: bytes, connection: WebSock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sock.send(response) != len(response):
             raise BlockingIOError("no room for the handshake's response")
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
+        protocol = cast(asyncio.Protocol, connection)  # by its methods; a compiled class has no foreign base
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
     except OSError:
         sock.close()
         raise

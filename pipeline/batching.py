@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from pipeline.errors import ModelUnavailable, Overloaded
 from pipeline.tensors import Row, Shapes
 
-NEVER = math.inf
+NEVER: Final = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,33 @@ class BatchPolicy:
             raise ValueError("max_queue_delay: expected 0 to 60 seconds")
 
 
-class Job(Struct, gc=False):
+@mypyc_attr(acyclic=True)
+class Job:
     """One row on its way through the queue. Times are seconds on one monotonic clock.
 
     `owner` is who gets the outcome; `number` orders the answers of one stream. `shapes` is set where the model has
     dynamic dimensions. `queued` is true while the row waits.
     """
 
-    owner: Any
-    number: int
-    row: Row
-    enqueued_at: float
-    shapes: Shapes | None
-    deadline: float
-    queued: bool
+    __slots__ = ("deadline", "enqueued_at", "number", "owner", "queued", "row", "shapes")
+
+    def __init__(
+        self,
+        owner: Any,
+        number: int,
+        row: Row,
+        enqueued_at: float,
+        shapes: Shapes | None,
+        deadline: float,
+        queued: bool,
+    ) -> None:
+        self.owner = owner
+        self.number = number
+        self.row = row
+        self.enqueued_at = enqueued_at
+        self.shapes = shapes
+        self.deadline = deadline
+        self.queued = queued
 
 
 class MicroBatcher:

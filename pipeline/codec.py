@@ -109,7 +109,7 @@ class Codec:
             return self._control(item)
         except _FOREIGN as error:
             is_malformed = not isinstance(error, msgspec.ValidationError)
-            constant = _find_constant(item) if self.is_text and is_malformed else None
+            constant = _find_constant(bytes(item)) if self.is_text and is_malformed else None
             return Refused(constant or _translate(error, fields), salvage.event_id)
 
 

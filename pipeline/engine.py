@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
@@ -14,10 +14,13 @@ from pipeline.run_times import RunTimes
 from pipeline.tensors import Row, Shapes
 from pipeline.workers import WorkerPool
 
-log = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
-TIMER_GRAIN = 0.001  # seconds; uvloop's timers are no finer
-SURPRISE = 10  # an inline run that takes this many times what is allowed is the model's last
+_monotonic: Final = time.monotonic
+_thread_time: Final = time.thread_time
+
+TIMER_GRAIN: Final = 0.001  # seconds; uvloop's timers are no finer
+SURPRISE: Final = 10  # an inline run that takes this many times what is allowed is the model's last
 
 Outcome = BatchResult | list[BatchResult | WaterspoutError]
 
@@ -117,14 +120,13 @@ class Engine:
     def _run_inline(self, jobs: list[Job]) -> None:
         """Run a batch on the loop. A model whose run time depends on its data shows it once, and gets threads then."""
         self.stats.inline_batches += 1
-        started = time.thread_time()
-        outcome = self._run(jobs)
-        if time.thread_time() - started > SURPRISE * self._inline_below:
+        outcome, seconds = self._run(jobs)
+        if seconds > SURPRISE * self._inline_below:
             self._inline_below = 0.0
         self._deliver(jobs, outcome)
 
     def _is_due(self) -> bool:
-        wait = self._batcher.due_at() - time.monotonic()
+        wait = self._batcher.due_at() - _monotonic()
         if wait <= 0:
             return True
         if self._due_timer is None:
@@ -136,7 +138,7 @@ class Engine:
         self._dispatch()
 
     def _run_in_thread(self, jobs: list[Job]) -> None:
-        outcome = self._run(jobs)
+        outcome, _ = self._run(jobs)
         try:
             self._loop.call_soon_threadsafe(self._on_done, jobs, outcome)
         except RuntimeError:
@@ -148,19 +150,25 @@ class Engine:
         self._dispatch()
         self._deliver(jobs, outcome)
 
-    def _run(self, jobs: list[Job]) -> Outcome:
-        """Run a batch; if it fails, run its rows one by one, so that a row's fault is its own."""
+    def _run(self, jobs: list[Job]) -> tuple[Outcome, float]:
+        """Run a batch; if it fails, run its rows one by one, so that a row's fault is its own.
+
+        Return the outcome and the CPU seconds of this thread.
+        """
+        started = _thread_time()
+        outcome: Outcome
         if self._stackable or len(jobs) == 1:
-            started = time.thread_time()
             try:
-                result = self._runner.run([job.row for job in jobs], jobs[0].shapes)
+                outcome = self._runner.run([job.row for job in jobs], jobs[0].shapes)
             except Exception as error:
                 if len(jobs) == 1:
-                    return [_as_failure(error)]
+                    return [_as_failure(error)], _thread_time() - started
             else:
-                self._run_times.observe(len(jobs), time.thread_time() - started)
-                return result
-        return [self._run_single(job) for job in jobs]
+                seconds = _thread_time() - started
+                self._run_times.observe(len(jobs), seconds)
+                return outcome, seconds
+        outcome = [self._run_single(job) for job in jobs]
+        return outcome, _thread_time() - started
 
     def _run_single(self, job: Job) -> BatchResult | WaterspoutError:
         try:
@@ -175,7 +183,7 @@ class Engine:
                     job.owner.finish(job, outcome, row)
                 except Exception:
                     log.exception("an answer could not be delivered")
-            self.stats.observe(jobs, outcome.started_at, time.monotonic(), outcome.run_seconds)
+            self.stats.observe(jobs, outcome.started_at, _monotonic(), outcome.run_seconds)
             return
         for job, result in zip(jobs, outcome, strict=True):
             if isinstance(result, BatchResult):
@@ -191,7 +199,7 @@ class Engine:
                 log.exception("an error could not be delivered")
 
     def _fail_expired(self) -> None:
-        expired = self._batcher.expire(time.monotonic())
+        expired = self._batcher.expire(_monotonic())
         if expired:
             self._fail(expired, DeadlineExceeded("the event waited past its deadline and was not run"))
 
@@ -199,7 +207,7 @@ class Engine:
         """Set the expiry timer, which runs whether or not a slot is free."""
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
-        wait = max(0.0, self._batcher.next_deadline - time.monotonic())
+        wait = max(0.0, self._batcher.next_deadline - _monotonic())
         self._expiry_timer = self._loop.call_later(wait + TIMER_GRAIN, self._on_expiry)
 
     def _on_expiry(self) -> None:

@@ -1,5 +1,9 @@
 """How long a run takes, learned as a function of the batch size."""
 
+from typing import Final
+
+_NEVER: Final = float("inf")
+
 
 class RunTimes:
     """Exponentially weighted mean of run seconds, one per power of two of rows.
@@ -29,4 +33,4 @@ class RunTimes:
         known = self._means.get(bits)
         if known is not None:
             return known
-        return min((mean for size, mean in list(self._means.items()) if size > bits), default=float("inf"))
+        return min((mean for size, mean in list(self._means.items()) if size > bits), default=_NEVER)

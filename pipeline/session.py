@@ -4,6 +4,8 @@ Every accepted event ends exactly once: with a prediction, with an error, droppe
 absorbed by a window, or cancelled because its connection is gone.
 """
 
+from msgspec import UNSET
+
 from pipeline.codec import MSGPACK, Codec, Refused
 from pipeline.errors import (
     CloseCode,
@@ -99,16 +101,16 @@ class Session:
         try:
             if stream is None or event.key is not None or event.model is not None or event.version is not None:
                 stream = self._stream_of(event, codec, now)
-            model = stream.model
             timeout_ms = event.timeout_ms
-            deadline = now + (model.default_timeout if timeout_ms is None else timeout_ms * 1e-3)
+            deadline = now + (stream.default_timeout if timeout_ms is None else timeout_ms * 1e-3)
             if stream.window is None:
                 data = event.data
-                if data.__class__ is bytes and len(data) == model.row_bytes:
+                if isinstance(data, bytes) and len(data) == stream.row_bytes:
                     row: Row = (data,)
                     shapes: Shapes | None = None
                 else:
-                    row, shapes = model.parse(data, event.__class__ is not Event)
+                    row, shapes = stream.model.parse(data, event.__class__ is not Event)
+                    event.data = UNSET  # many small objects, freed while the next event can have their memory
                 if self.in_flight >= self._max_in_flight or self._drops:
                     self._make_room(stream, 1)
                 stream.submit(row, shapes, event, self._seq, codec, now, deadline)

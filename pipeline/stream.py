@@ -1,6 +1,9 @@
 """One key of one connection: its window, and its answers in the order of its events."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from mypy_extensions import mypyc_attr
 
 from pipeline.batching import Job
 from pipeline.codec import Codec
@@ -11,18 +14,34 @@ from pipeline.results import BatchResult
 from pipeline.tensors import Row, Shapes
 from pipeline.window import Window
 
-MAX_ERROR_LENGTH = 500
+MAX_ERROR_LENGTH: Final = 500
 
 if TYPE_CHECKING:
     from pipeline.session import Session
 
 
-class StreamJob(Job, gc=False):
+@mypyc_attr(acyclic=True)
+class StreamJob(Job):
     """A row of a stream, with what its answer needs."""
 
-    event: Event
-    seq: int
-    codec: Codec
+    __slots__ = ("codec", "event", "seq")
+
+    def __init__(
+        self,
+        owner: "Stream",
+        number: int,
+        row: Row,
+        enqueued_at: float,
+        shapes: Shapes | None,
+        deadline: float,
+        event: Event,
+        seq: int,
+        codec: Codec,
+    ) -> None:
+        super().__init__(owner, number, row, enqueued_at, shapes, deadline, True)
+        self.event = event
+        self.seq = seq
+        self.codec = codec
 
 
 class Stream:
@@ -35,12 +54,15 @@ class Stream:
     __slots__ = (
         "_head",
         "_settled",
+        "_submit",
         "_tail",
         "codec",
+        "default_timeout",
         "dropped",
         "key",
         "model",
         "pending",
+        "row_bytes",
         "session",
         "used_at",
         "window",
@@ -49,6 +71,9 @@ class Stream:
     def __init__(self, session: "Session", model: ServingModel, key: str | None, codec: Codec, now: float) -> None:
         self.session = session
         self.model = model
+        self.default_timeout = model.default_timeout  # this and the next two are the model's, kept at hand
+        self.row_bytes = model.row_bytes
+        self._submit: Callable[[StreamJob], Any] = model.submit
         self.key = key
         self.codec = codec  # of the event that made the stream
         self.window: Window | None = model.new_window()
@@ -88,8 +113,8 @@ class Stream:
     ) -> None:
         """Give a row to the model. Raises `Overloaded` and has then changed nothing."""
         number = self._tail
-        job = StreamJob(self, number, row, now, shapes, deadline, True, event, seq, codec)
-        self.model.submit(job)
+        job = StreamJob(self, number, row, now, shapes, deadline, event, seq, codec)
+        self._submit(job)
         self._tail = number + 1
         self.pending[number] = job
         self.session.in_flight += 1
@@ -181,4 +206,5 @@ def encode_unencodable(message: ServerMessage, codec: Codec, error: Exception) -
     foreign = InferenceFailed(f"the outputs cannot be encoded as {codec.name}: {error}")
     if isinstance(message, Prediction):
         return codec.encode(failure(foreign, message.id, message.seq or 0, message.key))
-    raise foreign from error
+    foreign.__cause__ = error  # mypyc compiles no `raise ... from`
+    raise foreign

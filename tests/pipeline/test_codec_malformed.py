@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.codec import JSON, MSGPACK, Codec, Refused
@@ -211,6 +211,7 @@ def check(codec: Codec, payload: bytes) -> None:
 
 
 @given(damaged())
+@example((JSON, b'[{"\xffdata":null}]'))
 def test_damaged_messages_never_raise(case: tuple[Codec, bytes]) -> None:
     check(*case)
 

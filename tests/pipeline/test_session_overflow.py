@@ -1,5 +1,7 @@
 """What happens to events for which there is no room: told at once, or dropped and counted."""
 
+import struct
+
 import pytest
 
 from pipeline.errors import DeadlineExceeded
@@ -154,7 +156,7 @@ def test_latest_lets_only_the_newest_of_a_key_wait() -> None:
     for value in range(3):
         client.send(value, key="a")
         client.send(10 + value, key="b")
-    assert [job.event.data for job in model.waiting] == [2.0, 12.0]
+    assert [job.row for job in model.waiting] == [(struct.pack("<d", 2.0),), (struct.pack("<d", 12.0),)]
     model.finish()
     assert client.told() == [2, 2.0, 2, 12.0]
 

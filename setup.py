@@ -1,0 +1,23 @@
+"""Compiles the hot path in place with mypyc: `python setup.py build_ext --inplace`, which `make` does.
+
+What is compiled here is plain, typed Python and runs as that where nothing compiled lies beside it.
+"""
+
+from mypyc.build import mypycify
+from setuptools import setup
+
+HOT_PATH = [
+    "handlers/echo.py",
+    "handlers/frames.py",
+    "handlers/socket.py",
+    "handlers/stream.py",
+    "pipeline/batching.py",
+    "pipeline/engine.py",
+    "pipeline/results.py",
+    "pipeline/run_times.py",
+    "pipeline/session.py",
+    "pipeline/stream.py",
+]
+
+if __name__ == "__main__":
+    setup(ext_modules=mypycify(HOT_PATH, group_name="waterspout", opt_level="3", debug_level="1"))
