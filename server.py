@@ -25,7 +25,7 @@ from pipeline.errors import CloseCode, ConfigError
 from pipeline.interfaces import KeyBudget
 from pipeline.metrics import ServerStats
 from pipeline.repository import Found, Repository, find_models, single_model
-from pipeline.settings import Settings, read_settings
+from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.workers import WorkerPool
 
 uvloop: ModuleType | None
@@ -177,6 +177,8 @@ def main() -> int:
             stream=sys.stderr,
         )
         sys.setswitchinterval(SWITCH_INTERVAL)
+        for line in unknown_variables():
+            log.warning(line)
         _warn_of_slow_parts()
         run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run if uvloop is None else uvloop.run
         return run(serve(settings))

@@ -31,6 +31,7 @@ class ServingModel(Protocol):
     def room(self) -> int:
         """Return how many rows can still be queued."""
 
+    max_queue_size: int
     row_bytes: int  # the length of bytes that are a row as they are; -1: none is
     takes_numbers: bool  # one float input and no window: events may be decoded as `NumbersEvent`
 

@@ -84,6 +84,7 @@ class ServedModel:
         self.spec = spec
         self.default_timeout = queue.default_timeout_microseconds / 1e6 or NEVER
         self.max_batch_size = loaded.max_batch_size
+        self.max_queue_size = queue.max_queue_size
         is_static = all(tensor.is_static for tensor in spec.inputs)
         self.engine = Engine(
             loaded.model,

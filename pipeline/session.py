@@ -189,8 +189,9 @@ class Session:
     ) -> None:
         samples, count = stream.model.samples(event.data)
         rows = window.rows_after(count)
-        if rows > self._max_in_flight:
-            raise InvalidInput(f"data: {count} samples complete {rows} windows, at most {self._max_in_flight} fit")
+        most = min(self._max_in_flight, stream.model.max_queue_size)
+        if rows > most:
+            raise InvalidInput(f"data: {count} samples complete {rows} windows, at most {most} fit")
         if rows:
             self._make_room(stream, rows)
         for row in window.push(samples):
@@ -232,8 +233,9 @@ class Session:
             streams = self._streams = {}
         stream = streams.get((name, key))
         if stream is None:
+            model = self._models.get(name, self._version)
             self._make_room_for_key(streams)
-            stream = streams[name, key] = Stream(self, self._models.get(name, self._version), key, codec, now)
+            stream = streams[name, key] = Stream(self, model, key, codec, now)
             self._budget.count += 1
         stream.used_at = now
         return stream

@@ -1,6 +1,7 @@
 """Settings of the server: flags, then `WATERSPOUT_*` environment variables, then a TOML file, then defaults."""
 
 import argparse
+import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -101,6 +102,22 @@ def read_settings(arguments: list[str]) -> Settings:
         raise ConfigError(str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path or 'settings'}: {error}") from error
+
+
+def unknown_variables() -> list[str]:
+    """Return a line for each `WATERSPOUT_*` variable that is no setting.
+
+    They are told and not refused: orchestrators set some of their own after the name of a service.
+    """
+    lines = []
+    for name in sorted(os.environ):
+        setting = name.lower().removeprefix("waterspout_")
+        if name.lower() != setting and setting not in Settings.model_fields:
+            close = difflib.get_close_matches(setting, Settings.model_fields, 1)
+            lines.append(
+                f"{name}: no such setting" + (f", did you mean WATERSPOUT_{close[0].upper()}?" if close else "")
+            )
+    return lines
 
 
 def _config_path(arguments: list[str]) -> Path | None:

@@ -37,6 +37,7 @@ class FakeModel:
         self.name = name
         self.default_timeout = math.inf
         self.takes_numbers = False
+        self.max_queue_size = room
         self.row_bytes = NUMBER.nbytes
         self.limit = room
         self.waiting: list[StreamJob] = []

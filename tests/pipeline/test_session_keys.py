@@ -218,3 +218,10 @@ def test_a_refused_event_has_taken_no_key() -> None:
     client.send("no samples", key="a")
     assert client.error_codes() == ["invalid_input"]
     assert budget.count == 0
+
+
+def test_an_unknown_model_is_named_where_no_key_is_left_either() -> None:
+    client = Client(FakeModel("a"), single=False, options=SessionOptions(max_keys=1))
+    client.send(1, key="k", model="a")
+    client.send(1, key="l", model="nowhere")
+    assert client.error_codes() == ["unknown_model"]

@@ -114,10 +114,11 @@ def test_a_chunk_that_could_never_fit_is_invalid_and_changes_nothing() -> None:
 def test_a_full_queue_of_the_model_refuses_a_chunk_whole() -> None:
     model = FakeModel(room=2, window=(1, 1))
     client = Client(model)
-    client.send([1.0, 2.0, 3.0])
+    client.send([1.0])
+    client.send([2.0, 3.0])
     assert client.error_codes() == ["overloaded"]
-    assert model.waiting == []
-    client.send([1.0, 2.0])
+    assert len(model.waiting) == 1
+    client.send([2.0])
     model.finish()
     assert client.values() == [1.0, 2.0]
 
@@ -236,3 +237,12 @@ def test_windows_are_those_of_the_accepted_samples_alone(
             finish()
     finish()
     assert answered == {key: rows_of(samples, length, hop) for key, samples in accepted.items()}
+
+
+def test_a_chunk_that_completes_more_rows_than_could_ever_wait_is_refused_for_good() -> None:
+    client = Client(FakeModel(room=2, window=(1, 1)))
+    client.send([1.0, 2.0, 3.0])
+    (failure,) = client.read()
+    assert isinstance(failure, Failure)
+    assert failure.error.message == "data: 3 samples complete 3 windows, at most 2 fit"
+    assert (failure.error.code, failure.error.retryable) == ("invalid_input", False)

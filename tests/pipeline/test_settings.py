@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.settings import Settings, read_settings
+from pipeline.settings import Settings, read_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +196,14 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
         assert name.replace("_", "-") in text.lower()
         assert field.description
         assert field.description in text
+
+
+def test_variables_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATERSPOUT_MAX_KEY", "2")
+    monkeypatch.setenv("WATERSPOUT_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("WATERSPOUT_PORT", "2")
+    assert unknown_variables() == [
+        "WATERSPOUT_MAX_KEY: no such setting, did you mean WATERSPOUT_MAX_KEYS?",
+        "WATERSPOUT_SERVICE_HOST: no such setting",
+    ]
+    assert read_settings([]).port == 2

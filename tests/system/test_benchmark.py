@@ -1,0 +1,23 @@
+"""The benchmark in its shortest form: it runs, its answers are right, and its figures are there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).parents[2]
+SERVERS = "echo,waterspout-msgpack,waterspout-json,spike,tornado,fastapi"
+
+
+def test_the_benchmark_measures_every_server_side_by_side(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    options = ["--quick", "--seconds", "0.2", "--shapes", "4x1", "--rate", "200", "--idle", "20", "--only", SERVERS]
+    command = [sys.executable, "-m", "benchmarks.streaming", *options, "--json", str(found)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = msgspec.json.decode(found.read_bytes())
+    assert {sample["server"] for sample in results["samples"] if sample["shape"] == "4x1"} == set(SERVERS.split(","))
+    assert all(sample["load"]["predictions"] > 0 and sample["load"]["cpu_us"] > 0 for sample in results["samples"])
+    assert not results["failures"]
+    assert "## Must reach" in done.stdout
