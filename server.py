@@ -23,9 +23,9 @@ from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.interfaces import KeyBudget
-from pipeline.metrics import ServerStats
 from pipeline.repository import Found, Repository, find_models, single_model
 from pipeline.settings import Settings, read_settings, unknown_variables
+from pipeline.stats import ServerStats
 from pipeline.workers import WorkerPool
 
 uvloop: ModuleType | None

@@ -16,6 +16,7 @@ HOT_PATH = [
     "pipeline/results.py",
     "pipeline/run_times.py",
     "pipeline/session.py",
+    "pipeline/stats.py",
     "pipeline/stream.py",
 ]
 

@@ -25,9 +25,9 @@ from pipeline.errors import (
 )
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
-from pipeline.metrics import ServerStats
 from pipeline.repository import Repository
 from pipeline.settings import Settings
+from pipeline.stats import ServerStats
 from pipeline.stream import error_body
 
 log = logging.getLogger(__name__)

@@ -38,6 +38,12 @@ class _Answers:
             self.fresh.append(message)
         self.changed.set()
 
+    def cork(self) -> None:
+        """Do nothing: answers are collected anyway."""
+
+    def uncork(self) -> None:
+        """Do nothing."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Do nothing: a request is not kept open."""
 

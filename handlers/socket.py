@@ -41,6 +41,7 @@ class WebSocketConnection:
     """
 
     __slots__ = (
+        "_corked",
         "_decoder",
         "_heartbeat",
         "_max_write_bytes",
@@ -63,6 +64,7 @@ class WebSocketConnection:
         self._stalled = -1  # ticks since the write buffer passed its high-water mark; -1: it is below
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
+        self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
     def __repr__(self) -> str:
@@ -86,11 +88,27 @@ class WebSocketConnection:
         """Send one message; dropped once closing has begun."""
         if self._state is not _OPEN:
             return
-        transport = self.transport
         length = len(payload)
-        transport.write(SHORT_HEADERS[opcode][length] + payload if length < 126 else encode_frame(opcode, payload))
-        if self._stalled >= 0 and transport.get_write_buffer_size() > self._max_write_bytes:
-            self.close(CloseCode.SLOW_CONSUMER, "the client reads too slowly")
+        frame = SHORT_HEADERS[opcode][length] + payload if length < 126 else encode_frame(opcode, payload)
+        if self._corked is not None:
+            self._corked.append(frame)
+            return
+        self.transport.write(frame)
+        if self._stalled >= 0:
+            self._check_stalled()
+
+    def cork(self) -> None:
+        """Hold frames back until `uncork`, which must follow in the same turn of the loop."""
+        if self._state is _OPEN:
+            self._corked = []
+
+    def uncork(self) -> None:
+        """Send the frames that were held back in one write."""
+        frames, self._corked = self._corked, None
+        if frames and not self.transport.is_closing():
+            self.transport.write(b"".join(frames))
+            if self._stalled >= 0:
+                self._check_stalled()
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake; the connection is cut if the peer does not finish it in time."""
@@ -188,7 +206,14 @@ class WebSocketConnection:
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
+    def _check_stalled(self) -> None:
+        if self.transport.get_write_buffer_size() > self._max_write_bytes:
+            self.close(CloseCode.SLOW_CONSUMER, "the client reads too slowly")
+
     def _begin_close(self, state: State, frame: bytes) -> None:
+        self.uncork()
+        if self._state is not _OPEN:
+            return  # what was held back was too much for a slow client
         self._state = state
         self._ticks_left = self._heartbeat.close_after
         self.transport.write(frame)

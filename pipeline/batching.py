@@ -39,7 +39,8 @@ class BatchPolicy:
 class Job:
     """One row on its way through the queue. Times are seconds on one monotonic clock.
 
-    `owner` is who gets the outcome; `number` orders the answers of one stream. `shapes` is set where the model has
+    `owner` is who gets the outcome by its `finish` and `fail`; its `outlet` (`interfaces.Outlet`, or None) is where
+    that goes in the end. `number` orders the answers of one stream. `shapes` is set where the model has
     dynamic dimensions. `queued` is true while the row waits.
     """
 

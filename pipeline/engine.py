@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
-from pipeline.metrics import ModelStats
 from pipeline.results import BatchResult
 from pipeline.run_times import RunTimes
+from pipeline.stats import ModelStats
 from pipeline.tensors import Row, Shapes
 from pipeline.workers import WorkerPool
 
@@ -178,11 +178,7 @@ class Engine:
 
     def _deliver(self, jobs: list[Job], outcome: Outcome) -> None:
         if isinstance(outcome, BatchResult):
-            for row, job in enumerate(jobs):
-                try:
-                    job.owner.finish(job, outcome, row)
-                except Exception:
-                    log.exception("an answer could not be delivered")
+            self._finish(jobs, outcome)
             self.stats.observe(jobs, outcome.started_at, _monotonic(), outcome.run_seconds)
             return
         for job, result in zip(jobs, outcome, strict=True):
@@ -190,6 +186,27 @@ class Engine:
                 self._deliver([job], result)
             else:
                 self._fail([job], result)
+
+    def _finish(self, jobs: list[Job], result: BatchResult) -> None:
+        """Answer each row; neighbours with the same outlet leave in one write."""
+        corked: Any = None
+        last = len(jobs) - 1
+        for row, job in enumerate(jobs):
+            owner = job.owner
+            outlet = owner.outlet
+            if outlet is not corked:
+                if corked is not None:
+                    corked.uncork()
+                    corked = None
+                if row < last and outlet is not None and jobs[row + 1].owner.outlet is outlet:
+                    outlet.cork()
+                    corked = outlet
+            try:
+                owner.finish(job, result, row)
+            except Exception:
+                log.exception("an answer could not be delivered")
+        if corked is not None:
+            corked.uncork()
 
     def _fail(self, jobs: list[Job], error: WaterspoutError) -> None:
         for job in jobs:

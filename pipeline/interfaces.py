@@ -67,6 +67,12 @@ class Outlet(Protocol):
     def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
         """Send one message; `seq` numbers the event it answers."""
 
+    def cork(self) -> None:
+        """Hold what is sent back."""
+
+    def uncork(self) -> None:
+        """Send what was held back, at once."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Close the connection."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, ModelUnavailable, UnknownModel
 from pipeline.messages import ModelInfo
-from pipeline.metrics import ServerStats
 from pipeline.model_config import ModelConfig, read_config
 from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.stats import ServerStats
 from pipeline.workers import WorkerPool
 
 log = logging.getLogger(__name__)

@@ -61,6 +61,7 @@ class Stream:
         "dropped",
         "key",
         "model",
+        "outlet",
         "pending",
         "row_bytes",
         "session",
@@ -70,6 +71,7 @@ class Stream:
 
     def __init__(self, session: "Session", model: ServingModel, key: str | None, codec: Codec, now: float) -> None:
         self.session = session
+        self.outlet = session.outlet
         self.model = model
         self.default_timeout = model.default_timeout  # this and the next two are the model's, kept at hand
         self.row_bytes = model.row_bytes
@@ -151,7 +153,7 @@ class Stream:
             self._head = number + 1
             session.in_flight -= 1
             if not session.silent:
-                session.outlet.send_message(answer, codec, job.seq)
+                self.outlet.send_message(answer, codec, job.seq)
 
     def fail(self, job: StreamJob, error: WaterspoutError) -> None:
         """Answer a job with an error."""

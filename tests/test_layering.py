@@ -27,6 +27,7 @@ PURE = [
             "run_times",
             "session",
             "settings",
+            "stats",
             "stream",
             "tensors",
             "window",

@@ -85,7 +85,8 @@ class Gated(Echo):
 class Inbox:
     """The owner of rows: keeps what it hears of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, outlet: Any = None) -> None:
+        self.outlet = outlet
         self.heard: list[tuple[int, Heard]] = []
         self._changed = asyncio.Event()
 

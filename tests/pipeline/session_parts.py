@@ -126,6 +126,10 @@ class RecordingOutlet:
         self.sent.append(Sent(message, codec, seq))
         self.on_send()
 
+    def cork(self) -> None: ...
+
+    def uncork(self) -> None: ...
+
     def close(self, code: int, reason: str = "") -> None:
         assert reason
         self.closed.append(code)

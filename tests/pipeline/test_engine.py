@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from pipeline.batching import BatchPolicy
+from pipeline.batching import BatchPolicy, Job
 from pipeline.errors import Overloaded
+from pipeline.results import BatchResult
 from pipeline.tensors import Shapes
 from pipeline.workers import WorkerPool
-from tests.pipeline.engine_parts import PATIENCE, Desk, Echo, Gated, instant
+from tests.pipeline.engine_parts import PATIENCE, Desk, Echo, Gated, Inbox, instant
 
 
 async def test_a_row_is_answered() -> None:
@@ -223,3 +224,50 @@ async def test_engines_that_share_threads_do_not_wait_for_each_other() -> None:
         assert await second.inbox.hears(1) == [(0, 2.0)]
         gated.let_go()
         assert await first.inbox.hears(1) == [(0, 1.0)]
+
+
+class CorkedOutlet:
+    """Writes down when it is corked and what comes meanwhile."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def cork(self) -> None:
+        self.seen.append("cork")
+
+    def uncork(self) -> None:
+        self.seen.append("uncork")
+
+
+class Writer(Inbox):
+    """An owner that writes to its outlet."""
+
+    def finish(self, job: Job, result: BatchResult, row: int) -> None:
+        self.outlet.seen.append(str(job.number))
+        super().finish(job, result, row)
+
+
+async def test_answers_that_follow_each_other_to_one_outlet_are_sent_together() -> None:
+    first, second = CorkedOutlet(), CorkedOutlet()
+    async with Desk(Echo()) as desk:
+        for outlet in (first, first, second, first, first, first):
+            desk.submit(1, owner=Writer(outlet))
+        last = Writer(second)
+        desk.submit(1, owner=last)
+        await last.hears(1)
+        assert first.seen == ["cork", "0", "1", "uncork", "cork", "3", "4", "5", "uncork"]
+        assert second.seen == ["2", "6"]
+
+
+async def test_an_outlet_is_uncorked_where_an_answer_fails() -> None:
+    class Failing(Writer):
+        def finish(self, job: Job, result: BatchResult, row: int) -> None:
+            super().finish(job, result, row)
+            raise ValueError("cannot take an answer")
+
+    outlet = CorkedOutlet()
+    async with Desk(Echo()) as desk:
+        owner = Failing(outlet)
+        desk.submit(1, 2, owner=owner)
+        await owner.hears(2)
+        assert outlet.seen == ["cork", "0", "1", "uncork"]

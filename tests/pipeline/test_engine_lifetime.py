@@ -221,7 +221,6 @@ async def test_statistics_count_predictions_batches_and_times() -> None:
         await desk.inbox.hears(5)
         desk.submit(6, 9)
         await desk.inbox.hears(7)
-        stats.fold()
         assert stats.predictions == 6
         assert dict(zip(stats.batch_rows.bounds, stats.batch_rows.counts, strict=False))[1] == 2
         assert dict(zip(stats.batch_rows.bounds, stats.batch_rows.counts, strict=False))[4] == 1

@@ -34,6 +34,10 @@ class Sent:
         codec.encode(message)
         self.messages.append(message)
 
+    def cork(self) -> None: ...
+
+    def uncork(self) -> None: ...
+
     def close(self, code: int, reason: str = "") -> None:
         raise AssertionError(f"closed with {code}: {reason}")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, ModelUnavailable, UnknownModel
-from pipeline.metrics import ServerStats
 from pipeline.repository import Found, Repository, find_models, single_model
+from pipeline.stats import ServerStats
 from pipeline.workers import WorkerPool
 from tests import onnx_models as onnx
 from tests.pipeline.session_parts import Client

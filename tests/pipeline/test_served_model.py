@@ -126,7 +126,6 @@ async def test_rows_of_different_lengths_are_answered_each_by_its_own(tmp_path: 
         rows = [[[float(step), 1.0] for step in range(length)] for length in (1, 3, 1, 2, 3)]
         assert await served.ask(*rows) == [{"mean": [(len(row) - 1) / 2, 1.0]} for row in rows]
         stats = served.model.engine.stats
-        stats.fold()
         assert stats.batch_rows.counts[:3] == [1, 2, 0], "rows of one length share a batch, and no others do"
         assert stats.inline_batches == 0, "the cost of a row depends on its length, so none is known"
         shaped = {"shape": [2, 2], "data": np.array([1, 2, 3, 4], np.float32).tobytes()}

@@ -1,0 +1,105 @@
+"""Counts and distributions of what the server does; `metrics` shows them."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pipeline.batching import Job
+
+SECONDS: Final[Sequence[float]] = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    10.0,
+)
+ROWS: Final[Sequence[float]] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_bucket_of: Final = bisect_left
+
+
+class Histogram:
+    """Counts of observations by upper bound."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram n={sum(self.counts)} total={self.total:.6g}>"
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[_bucket_of(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the cumulative buckets as Prometheus wants them."""
+        cumulative = 0
+        rows: list[tuple[str, float]] = []
+        for at, count in enumerate(self.counts):
+            cumulative += count
+            bound = "+Inf" if at == len(self.bounds) else str(float(self.bounds[at]))
+            rows.append((bound, float(cumulative)))
+        return rows
+
+
+class ModelStats:
+    """The numbers of one model version."""
+
+    __slots__ = (
+        "batch_rows",
+        "depth",
+        "end_to_end_seconds",
+        "inline_batches",
+        "predictions",
+        "queue_seconds",
+        "run_seconds",
+    )
+
+    def __init__(self, depth: Callable[[], int]) -> None:
+        self.depth = depth
+        self.predictions = 0
+        self.inline_batches = 0
+        self.batch_rows = Histogram(ROWS)
+        self.queue_seconds = Histogram(SECONDS)
+        self.run_seconds = Histogram(SECONDS)
+        self.end_to_end_seconds = Histogram(SECONDS)
+
+    def observe(self, jobs: list[Job], started_at: float, done_at: float, run_seconds: float) -> None:
+        """Count a batch whose answers were handed to their sockets at `done_at`."""
+        self.predictions += len(jobs)
+        self.batch_rows.observe(float(len(jobs)))
+        self.run_seconds.observe(run_seconds)
+        queue_seconds, end_to_end_seconds = self.queue_seconds, self.end_to_end_seconds
+        for job in jobs:
+            enqueued_at = job.enqueued_at
+            queue_seconds.observe(started_at - enqueued_at)
+            end_to_end_seconds.observe(done_at - enqueued_at)
+
+
+class ServerStats:
+    """The numbers of the whole server."""
+
+    __slots__ = ("errors", "events", "models", "sockets", "sockets_opened")
+
+    def __init__(self) -> None:
+        self.events: Callable[[], int] = int
+        self.errors: Counter[str] = Counter()
+        self.sockets: Callable[[], int] = int
+        self.sockets_opened = 0
+        self.models: dict[tuple[str, str], ModelStats] = {}
