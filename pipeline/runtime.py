@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.results import BatchResult
+from pipeline.run_buffers import MOST_ROWS, RunBuffers
 from pipeline.tensors import DTYPES, STRING, Array, Cell, DType, Row, Shapes, TensorSpec
 
 
@@ -51,6 +52,7 @@ class OnnxModel:
         self.spec = _read_spec(self._session, batched, path)
         self._foreign = any(t.dtype.foreign for t in (*self.spec.inputs, *self.spec.outputs))
         self._labels: dict[str, list[str]] = {}
+        self._buffers: RunBuffers | None = None
 
     def set_labels(self, labels: dict[str, list[str]]) -> None:
         """Name the classes of outputs. Raises `ConfigError` for an unknown output or a wrong number of names."""
@@ -72,8 +74,13 @@ class OnnxModel:
         Where the graph has no batch dimension there must be one row.
         """
         started_at = time.monotonic()
-        feeds = self._feeds(rows, shapes)
-        result = BatchResult(self.spec.outputs, self._rows_of(self._run(feeds), len(rows)), self._labels)
+        buffers = self._buffers if shapes is None else None
+        arrays = None if buffers is None else buffers.run(rows)
+        if arrays is None:
+            arrays = self._rows_of(self._run(self._feeds(rows, shapes)), len(rows))
+            if buffers is not None and len(rows) <= MOST_ROWS:
+                buffers.give_up()  # it ran without
+        result = BatchResult(self.spec.outputs, arrays, self._labels)
         result.started_at = started_at
         result.run_seconds = time.monotonic() - started_at
         return result
@@ -121,6 +128,8 @@ class OnnxModel:
         )
         stackable = self.spec.batched and bool(two) and all(leads)
         self.spec = ModelSpec(self.spec.inputs, outputs, self.spec.batched, leads, stackable)
+        if stackable or not self.spec.batched:
+            self._buffers = RunBuffers(self._session, self.spec.inputs, outputs, self.spec.batched)
 
     def _feeds(self, rows: Sequence[Row], shapes: Shapes | None) -> dict[str, Array]:
         feeds = {}

@@ -24,6 +24,7 @@ PURE = [
             "metrics",
             "model_config",
             "results",
+            "run_buffers",
             "run_times",
             "session",
             "settings",
