@@ -34,8 +34,8 @@ def test_several_inputs_are_filled_each_in_its_place(count: int, tmp_path: Path)
 
 def test_a_result_is_not_touched_by_the_next_run(tmp_path: Path) -> None:
     model = load(onnx.identity(), tmp_path)
-    first = model.run([(np.float32([1, 2, 3]).tobytes(),)])
-    second = model.run([(np.float32([4, 5, 6]).tobytes(),)])
+    first = model.run([(np.array([1, 2, 3], np.float32).tobytes(),)])
+    second = model.run([(np.array([4, 5, 6], np.float32).tobytes(),)])
     assert first.rows(lists=True) == [{"y": [1, 2, 3]}]
     assert second.rows(lists=True) == [{"y": [4, 5, 6]}]
 
@@ -44,7 +44,7 @@ def test_runs_at_the_same_time_have_buffers_of_their_own(tmp_path: Path) -> None
     model = load(onnx.identity(), tmp_path)
 
     def run(number: int) -> bool:
-        row = np.float32([number] * 3)
+        row = np.full(3, number, np.float32)
         return all(model.run([(row.tobytes(),)]).rows(lists=True) == [{"y": row.tolist()}] for _ in range(200))
 
     with ThreadPoolExecutor(4) as threads:
