@@ -18,6 +18,6 @@ def test_the_benchmark_measures_every_server_side_by_side(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     results = msgspec.json.decode(found.read_bytes())
     assert {sample["server"] for sample in results["samples"] if sample["shape"] == "4x1"} == set(SERVERS.split(","))
-    assert all(sample["load"]["predictions"] > 0 and sample["load"]["cpu_us"] > 0 for sample in results["samples"])
+    assert all(sample["load"]["predictions"] > 0 for sample in results["samples"])
     assert not results["failures"]
     assert "## Must reach" in done.stdout
