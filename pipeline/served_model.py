@@ -102,6 +102,8 @@ class ServedModel:
         )
         self.submit = self.engine.submit
         self.cancel = self.engine.cancel
+        self.room_for = self.engine.room_for
+        self.check_priority = self.engine.check_priority
         self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
         self._sample = loaded.sample
