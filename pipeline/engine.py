@@ -71,6 +71,7 @@ class Engine:
         self._due_timer: asyncio.TimerHandle | None = None
         self._due_at = NEVER  # when that timer rings
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._late: list[Job] = []  # taken out and not yet told
         self._idle: asyncio.Future[None] | None = None
         #: Queue a row; its owner gets exactly one `finish` or `fail`. Raises as `MicroBatcher.offer` does.
         self.submit = self._batcher.offer
@@ -133,9 +134,14 @@ class Engine:
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
+        self._start_batches()
+        self._tell_late()
+        self._settle_idle()
+
+    def _start_batches(self) -> None:
         """Start batches while there are rows and free slots; ask to be woken when it takes a new row to go on."""
-        self._fail_expired()
         batcher = self._batcher
+        self._late += batcher.expire(_monotonic())
         while self._free_slots and len(batcher):
             rows = min(len(batcher), self._policy.max_batch_size)
             if self._chooses:
@@ -144,14 +150,13 @@ class Engine:
                     break
             if self._run_times.expect(self._policy.padded(rows)) < self._inline_below:
                 self._run_inline(batcher.take(rows))
-                self._fail_expired()  # what waited out the run on the loop
+                self._late += batcher.expire(_monotonic())  # what waited out the run on the loop
             elif self._workers.acquire(self._dispatch):
                 self._free_slots -= 1
                 self._workers.start(self._run_in_thread, batcher.take(rows))
             else:
                 return  # the workers will wake it
         batcher.asleep = self._free_slots > 0
-        self._settle_idle()
 
     def _rows_to_run(self) -> int:
         """Return how many rows leave now; 0 where all of them wait for others, or none is left."""
@@ -170,8 +175,7 @@ class Engine:
             fitting = slo.batch_rows(waiting, earliest - now)
             if fitting:
                 return min(rows, fitting)
-            late = batcher.expire(max(earliest, now + slo.late_within(waiting)), slo.late_rows(waiting))
-            fail_all(late, DeadlineExceeded("the event would have been answered too late and was not run"))
+            self._late += batcher.expire(max(earliest, now + slo.late_within(waiting)), slo.late_rows(waiting))
         return 0
 
     def _run_inline(self, jobs: list[Job]) -> None:
@@ -208,8 +212,10 @@ class Engine:
         self._free_slots += 1
         self._workers.release()
         self._learn(jobs, outcome)
-        self._dispatch()
+        self._start_batches()
         self._deliver(jobs, outcome)
+        self._tell_late()
+        self._settle_idle()
 
     def _run(self, jobs: list[Job]) -> tuple[Outcome, float]:
         """Run a batch; if it fails, run its rows one by one, so that a row's fault is its own.
@@ -269,10 +275,11 @@ class Engine:
             else:
                 fail_all([job], result)
 
-    def _fail_expired(self) -> None:
-        expired = self._batcher.expire(_monotonic())
-        if expired:
-            fail_all(expired, DeadlineExceeded("the event waited past its deadline and was not run"))
+    def _tell_late(self) -> None:
+        """Fail the rows that were not run, once all that could run does."""
+        if self._late:
+            late, self._late = self._late, []
+            fail_all(late, DeadlineExceeded("the deadline has passed or cannot be met any more; the event was not run"))
 
     def _on_earlier_deadline(self) -> None:
         """Set the expiry timer, which runs whether or not a slot is free."""
@@ -283,9 +290,10 @@ class Engine:
 
     def _on_expiry(self) -> None:
         self._expiry_timer = None
-        self._fail_expired()
+        self._late += self._batcher.expire(_monotonic())
         if self._batcher.next_deadline < NEVER:
             self._on_earlier_deadline()
+        self._tell_late()
         self._settle_idle()
 
     def _settle_idle(self) -> None:
