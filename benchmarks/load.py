@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import cycle
 from time import perf_counter
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -111,6 +112,9 @@ class Client(WSListener):
             self.run.fail(error)
 
 
+AnyClient = TypeVar("AnyClient", bound=Client)
+
+
 class Pacer:
     """Send at a fixed rate over all sockets in turn, whatever the server does, until stopped."""
 
@@ -131,18 +135,18 @@ class Pacer:
             asyncio.get_running_loop().call_soon(self.tick)
 
 
-async def connect(run: Run, count: int) -> list[Client]:
+async def connect(run: Run, count: int, kind: type[AnyClient]) -> list[AnyClient]:
     """Open `count` sockets, a few at a time, and wait until each may send."""
     subprotocol = run.door.subprotocol
     headers = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}
-    clients: list[Client] = []
+    clients: list[AnyClient] = []
 
     async def open_one(client: Client) -> None:
         await ws_connect(lambda: client, run.door.url, extra_headers=headers, read_buffer_init_size=READ_BUFFER_BYTES)
         await asyncio.wait({client.greeted, run.failed}, return_when=asyncio.FIRST_COMPLETED)
 
     for start in range(0, count, CONNECT_AT_ONCE):
-        batch = [Client(run, i % ROWS) for i in range(start, min(start + CONNECT_AT_ONCE, count))]
+        batch = [kind(run, i % ROWS) for i in range(start, min(start + CONNECT_AT_ONCE, count))]
         await asyncio.gather(*[open_one(client) for client in batch])
         await run.last(0)
         clients += batch
@@ -161,7 +165,7 @@ async def close(run: Run, clients: Sequence[Client]) -> None:
 async def load(job: LoadJob) -> Load:
     """Warm up, measure, and let the answers of an open loop come in."""
     run, pid = Run(job.door), job.door.pid
-    clients = await connect(run, job.shape.sockets)
+    clients = await connect(run, job.shape.sockets, Client)
     pacer = None
     if job.shape.rate:
         run.again = False
@@ -208,11 +212,11 @@ async def drain(run: Run, clients: Sequence[Client]) -> None:
 async def idle(job: IdleJob) -> Idle:
     """Compare the server's memory before and with so many open sockets."""
     passing = Run(job.door)
-    await close(passing, await connect(passing, job.warm_up))
+    await close(passing, await connect(passing, job.warm_up, Client))
     await asyncio.sleep(SETTLE_SECONDS)
     baseline = resident_bytes(job.door.pid)
     run = Run(job.door)
-    await connect(run, job.sockets)
+    await connect(run, job.sockets, Client)
     await run.last(SETTLE_SECONDS)
     resident = resident_bytes(job.door.pid)
     run.closing = True

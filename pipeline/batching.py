@@ -1,81 +1,38 @@
 """Micro-batching without any I/O or clock: which rows run next, and when."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
-from mypy_extensions import mypyc_attr
-
+from pipeline.batch_policy import BatchPolicy
 from pipeline.errors import ModelUnavailable, Overloaded
-from pipeline.tensors import Row, Shapes
+from pipeline.fair_queue import FairQueue
+from pipeline.job import NEVER, Job
+from pipeline.rings import source_of
 
-NEVER: Final = math.inf
+__all__ = ["NEVER", "BatchPolicy", "Job", "MicroBatcher"]
 
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """How rows are gathered.
-
-    Work-conserving by default: a free worker takes what waits. With `max_queue_delay` (seconds) it waits up to that
-    long for a fuller batch. `grouped`: rows of different shapes must not share a batch.
-    """
-
-    max_batch_size: int = 64
-    max_queue_size: int = 16384
-    max_queue_delay: float = 0.0
-    grouped: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_batch_size < 1:
-            raise ValueError("max_batch_size: expected at least 1")
-        if self.max_queue_size < 1:
-            raise ValueError("max_queue_size: expected at least 1")
-        if not 0 <= self.max_queue_delay <= 60:
-            raise ValueError("max_queue_delay: expected 0 to 60 seconds")
-
-
-@mypyc_attr(acyclic=True)
-class Job:
-    """One row on its way through the queue. Times are seconds on one monotonic clock.
-
-    `owner` is who gets the outcome by its `finish` and `fail`; its `outlet` (`interfaces.Outlet`, or None) is where
-    that goes in the end. `number` orders the answers of one stream. `shapes` is set where the model has
-    dynamic dimensions. `queued` is true while the row waits.
-    """
-
-    __slots__ = ("deadline", "enqueued_at", "number", "owner", "queued", "row", "shapes")
-
-    def __init__(
-        self,
-        owner: Any,
-        number: int,
-        row: Row,
-        enqueued_at: float,
-        shapes: Shapes | None,
-        deadline: float,
-        queued: bool,
-    ) -> None:
-        self.owner = owner
-        self.number = number
-        self.row = row
-        self.enqueued_at = enqueued_at
-        self.shapes = shapes
-        self.deadline = deadline
-        self.queued = queued
+ALL: Final = 1 << 60
 
 
 class MicroBatcher:
-    """A bounded FIFO of rows.
+    """A bounded queue of rows.
 
     `wake` is called when a row is offered while `asleep` is set (and clears it), `wake_earlier` when a row expires
     before `next_deadline`: the engine needs to look at the queue then, and at no other time.
 
-    Cancelled rows stay in the list as dead entries until they are the majority, which makes `cancel` O(1)
-    amortised and keeps the memory within twice `max_queue_size`.
+    As long as all that waits fits into one batch, order means nothing and rows lie in a plain list. What is more
+    goes to a `FairQueue`, where each source has its turn; once that is empty, rows go to the list again.
+
+    Bounds: `max_queue_size` rows wait at most. Once a full batch waits, no source may hold more rows than there is
+    room left (a dynamic threshold, Choudhury and Hahne, 1998): one that floods gets half of the queue, N that flood get
+    1/(N+1) each, and there is room for whoever comes next.
+
+    Cancelled rows stay as dead entries until they are the majority, which makes `cancel` O(1) amortised
+    and keeps the memory within twice `max_queue_size`.
     """
 
-    __slots__ = ("_dead", "_limit", "_queue", "asleep", "next_deadline", "policy", "wake", "wake_earlier")
+    __slots__ = ("_dead", "_fair", "_limit", "_queue", "_short", "asleep", "next_deadline", "policy", "wake",
+                 "wake_earlier")  # fmt: skip
 
     def __init__(
         self,
@@ -90,31 +47,44 @@ class MicroBatcher:
         self.next_deadline = NEVER  # no waiting row expires earlier
         self._limit = policy.max_queue_size
         self._queue: list[Job] = []
-        self._dead = 0
+        self._dead = 0  # entries of the list that do not wait any more
+        self._fair = FairQueue(policy.grouped, policy.priority_levels, policy.default_priority_level)
+        self._short = 0  # how long the list may get; 0 while the fair queue has rows
+        self._fair_is_empty()
 
     def __len__(self) -> int:
         """Return the number of rows that wait."""
-        return len(self._queue) - self._dead
+        waiting = len(self._queue) - self._dead
+        return waiting if self._short else waiting + len(self._fair)
 
     def __repr__(self) -> str:
         return f"<MicroBatcher queued={len(self)}/{self.policy.max_queue_size}>"
 
     @property
     def room(self) -> int:
-        """How many rows can still be offered."""
+        """How many rows can still be offered by all sources together."""
         return self._limit - len(self)
+
+    def room_for(self, source: Any) -> int:
+        """Return how many rows a source can offer now, one after the other."""
+        waiting = len(self)
+        room = self._limit - waiting
+        if waiting >= self.policy.max_batch_size and self._queue:
+            self._move_to_fair()  # in the list, sources are not told apart
+        held = self._fair.held(source) if len(self._fair) else waiting
+        return min(room, max(self.policy.max_batch_size - waiting, (room - held + 1) // 2, 0))
 
     def offer(self, job: Job) -> None:
         """Queue a row.
 
-        Raises `Overloaded` when `max_queue_size` rows wait, `ModelUnavailable` after `close`; then nothing has changed.
+        Raises `Overloaded` when `max_queue_size` rows wait or the row's source holds its share, `ModelUnavailable`
+        after `close`; then nothing has changed.
         """
         queue = self._queue
-        if len(queue) - self._dead >= self._limit:
-            if not self._limit:
-                raise ModelUnavailable("the model is being unloaded")
-            raise Overloaded(f"the model's queue is full ({self._limit} rows)")
-        queue.append(job)
+        if len(queue) < self._short:
+            queue.append(job)
+        else:
+            self._offer_fairly(job)
         if job.deadline < self.next_deadline:
             self.next_deadline = job.deadline
             self.wake_earlier()
@@ -124,13 +94,17 @@ class MicroBatcher:
 
     def close(self) -> None:
         """Refuse all further rows."""
-        self._limit = 0
+        self._limit = self._short = 0
 
     def cancel(self, job: Job) -> bool:
         """Take a waiting row out; return whether it was still waiting."""
         if not job.queued:
             return False
         job.queued = False
+        if len(self._fair):
+            self._fair.remove(job)
+            self._fair_is_empty()
+            return True
         self._dead += 1
         if self._dead * 2 > len(self._queue):
             self._compact()
@@ -138,49 +112,104 @@ class MicroBatcher:
 
     def due_at(self) -> float:
         """Return when the next batch should start: a time in the past for at once, `NEVER` when nothing waits."""
-        if len(self) == 0:
+        waiting, policy = len(self), self.policy
+        if waiting == 0:
             return NEVER
-        delay = self.policy.max_queue_delay
-        if not delay or len(self) >= self.policy.max_batch_size:
+        if not policy.max_queue_delay or waiting >= policy.max_batch_size or policy.preferred(waiting):
             return -NEVER
-        return next(job.enqueued_at for job in self._queue if job.queued) + delay
+        return self._oldest() + policy.max_queue_delay
 
-    def take(self) -> list[Job]:
-        """Return the next batch, oldest row first; empty when nothing waits."""
-        if self._dead:
-            self._compact()
-        queue, size = self._queue, self.policy.max_batch_size
-        if self.policy.grouped:
-            batch = self._take_group(size)
-        elif len(queue) <= size:
-            self._queue, batch = [], queue
-        else:
-            batch = queue[:size]
-            del queue[:size]
-        for job in batch:
-            job.queued = False
+    def due_rows(self, now: float) -> int:
+        """Return how many rows should leave now."""
+        if self.due_at() > now:
+            return 0
+        waiting, policy = len(self), self.policy
+        if waiting >= policy.max_batch_size:
+            return policy.max_batch_size
+        reached = policy.preferred(waiting) if policy.max_queue_delay else 0
+        return reached if reached and self._oldest() + policy.max_queue_delay > now else waiting
+
+    def take(self, most: int = 0) -> list[Job]:
+        """Return the next batch, of up to `most` rows (0: `max_batch_size`); empty when nothing waits."""
+        size = most or self.policy.max_batch_size
+        fair = self._fair
+        if not len(fair):
+            if self._dead:
+                self._compact()
+            queue = self._queue
+            if len(queue) <= size and not (self.policy.grouped and _is_mixed(queue)):
+                self._queue = []
+                for job in queue:
+                    job.queued = False
+                return queue
+            self._move_to_fair()
+        batch = fair.take(size)
+        self._fair_is_empty()
         return batch
 
-    def expire(self, now: float) -> list[Job]:
-        """Take out and return the rows whose deadline has passed."""
+    def earliest_deadline(self) -> float:
+        """Return the earliest deadline of the rows that wait; never before `next_deadline`."""
+        if len(self._fair):
+            return self._fair.earliest()
+        return min([job.deadline for job in self._queue if job.queued], default=NEVER)
+
+    def expire(self, now: float, most: int = ALL) -> list[Job]:
+        """Take out and return up to `most` rows whose deadline is not after `now`, the earliest first."""
         if now < self.next_deadline:
             return []
-        expired = [job for job in self._queue if job.queued and job.deadline <= now]
-        for job in expired:
-            job.queued = False
-        self._compact()
-        self.next_deadline = min((job.deadline for job in self._queue), default=NEVER)
+        if len(self._fair):
+            expired = self._fair.expire(now, most)
+            self._fair_is_empty()
+        else:
+            expired = sorted([job for job in self._queue if job.queued and job.deadline <= now], key=_deadline_of)
+            del expired[most:]
+            for job in expired:
+                job.queued = False
+            self._compact()
+        self.next_deadline = self.earliest_deadline()
         return expired
 
-    def _take_group(self, size: int) -> list[Job]:
-        if not self._queue:
-            return []
-        shapes = self._queue[0].shapes
-        batch = [job for job in self._queue if job.shapes == shapes][:size]
-        taken = {id(job) for job in batch}
-        self._queue = [job for job in self._queue if id(job) not in taken]
-        return batch
+    def _offer_fairly(self, job: Job) -> None:
+        limit, waiting = self._limit, len(self)
+        if not limit:
+            raise ModelUnavailable("the model is being unloaded")
+        if waiting >= limit:
+            raise Overloaded(f"the model's queue is full ({limit} rows)")
+        self._move_to_fair()
+        room = limit - waiting
+        if waiting >= self.policy.max_batch_size and self._fair.held(source_of(job)) >= room:
+            raise Overloaded(f"this connection's share of the model's queue is full ({room} of {limit} rows)")
+        self._fair.push(job)
+
+    def _move_to_fair(self) -> None:
+        for job in self._queue:
+            if job.queued:
+                self._fair.push(job)
+        self._queue = []
+        self._dead = 0
+        self._short = 0
+
+    def _fair_is_empty(self) -> None:
+        """Use the list again if so."""
+        if not len(self._fair):
+            self._fair.forget()
+            self._short = min(self._limit, self.policy.max_batch_size)
+
+    def _oldest(self) -> float:
+        """Return when the oldest row came; at most a batch waits."""
+        if len(self._fair):
+            return self._fair.oldest()
+        return next(job.enqueued_at for job in self._queue if job.queued)
 
     def _compact(self) -> None:
         self._queue = [job for job in self._queue if job.queued]
         self._dead = 0
+
+
+def _is_mixed(jobs: list[Job]) -> bool:
+    """Return whether the shapes of rows differ."""
+    return any(job.shapes != jobs[0].shapes for job in jobs)
+
+
+def _deadline_of(job: Job) -> float:
+    return job.deadline

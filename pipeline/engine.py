@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
-from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
+from pipeline.delivery import fail_all, finish_all
+from pipeline.errors import DeadlineExceeded, InferenceFailed, InvalidInput, ModelUnavailable, WaterspoutError
 from pipeline.results import BatchResult
-from pipeline.run_times import RunTimes
+from pipeline.run_times import LinearRunTime, RunTimes
+from pipeline.slo import LatencySlo
 from pipeline.stats import ModelStats
 from pipeline.tensors import Row, Shapes
 from pipeline.workers import WorkerPool
@@ -31,12 +33,17 @@ class Runner(Protocol):
     def run(self, rows: Sequence[Row], shapes: Shapes | None = None) -> BatchResult:
         """Run rows as one batch. Raises `InferenceFailed`."""
 
+    def blank_row(self) -> tuple[Row, Shapes | None]:
+        """Return what fills a batch up to an allowed size."""
+
 
 class Engine:
     """One model's batcher, worker slots and threads. All methods belong to the loop's thread.
 
     A free slot takes what waits at once. A batch crosses to a thread and back once, whatever its size; a batch that is
     expected to take less than `inline_below` seconds of CPU does not cross at all, since the crossing would cost more.
+    With a `latency_slo` (seconds from arrival to answer) batches are as large as that allows, and a row that would be
+    late is refused before it runs; `wall_times` is what is known of run times on the clock.
     """
 
     def __init__(
@@ -49,8 +56,11 @@ class Engine:
         slots: int = 1,
         inline_below: float = 0.0,
         run_times: RunTimes | None = None,
+        latency_slo: float = NEVER,
+        wall_times: LinearRunTime | None = None,
     ) -> None:
         self._runner = runner
+        self._policy = policy
         self._workers = workers
         self._stackable = stackable
         self._free_slots = self._slots = slots
@@ -59,10 +69,17 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
         self._due_timer: asyncio.TimerHandle | None = None
+        self._due_at = NEVER  # when that timer rings
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._late: list[Job] = []  # taken out and not yet told
         self._idle: asyncio.Future[None] | None = None
         #: Queue a row; its owner gets exactly one `finish` or `fail`. Raises as `MicroBatcher.offer` does.
         self.submit = self._batcher.offer
+        self._slo = LatencySlo(latency_slo, policy, wall_times) if latency_slo < NEVER else None
+        self._chooses = self._slo is not None or policy.max_queue_delay > 0  # else what waits leaves at once
+        if self._slo is not None or policy.priority_levels:
+            self.submit = self._submit
+        self._blank = runner.blank_row()[0] if policy.allowed_batch_sizes and stackable else None
         self.stats = ModelStats(self._batcher.__len__)
 
     def __repr__(self) -> str:
@@ -73,6 +90,16 @@ class Engine:
     def room(self) -> int:
         """How many rows can still be queued."""
         return self._batcher.room
+
+    def room_for(self, source: Any) -> int:
+        """Return how many rows a source (see `fair_queue.source_of`) can still queue."""
+        return self._batcher.room_for(source)
+
+    def check_priority(self, priority: int) -> None:
+        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
+        levels = self._policy.priority_levels
+        if levels and priority > levels:
+            raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
 
     def cancel(self, job: Job) -> None:
         """Take a row out if it still waits; its owner hears nothing more of it."""
@@ -93,29 +120,63 @@ class Engine:
             if timer is not None:
                 timer.cancel()
         while jobs := self._batcher.take():
-            self._fail(jobs, ModelUnavailable("the model is being unloaded"))
+            fail_all(jobs, ModelUnavailable("the model is being unloaded"))
         self._settle_idle()
+
+    def _submit(self, job: Job) -> None:
+        """Queue a row of a model that has priorities or an SLO."""
+        self.check_priority(job.priority)
+        if self._slo is not None:
+            job.deadline = self._slo.deadline(job.enqueued_at, job.deadline)
+        self._batcher.offer(job)
 
     def _schedule(self) -> None:
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
+        self._start_batches()
+        self._tell_late()
+        self._settle_idle()
+
+    def _start_batches(self) -> None:
         """Start batches while there are rows and free slots; ask to be woken when it takes a new row to go on."""
-        self._fail_expired()
         batcher = self._batcher
+        self._late += batcher.expire(_monotonic())
         while self._free_slots and len(batcher):
-            if batcher.policy.max_queue_delay and not self._is_due():
-                break
-            if self._run_times.expect(min(len(batcher), batcher.policy.max_batch_size)) < self._inline_below:
-                self._run_inline(batcher.take())
-                self._fail_expired()  # what waited out the run on the loop
+            rows = min(len(batcher), self._policy.max_batch_size)
+            if self._chooses:
+                rows = self._rows_to_run()
+                if not rows:
+                    break
+            if self._run_times.expect(self._policy.padded(rows)) < self._inline_below:
+                self._run_inline(batcher.take(rows))
+                self._late += batcher.expire(_monotonic())  # what waited out the run on the loop
             elif self._workers.acquire(self._dispatch):
                 self._free_slots -= 1
-                self._workers.start(self._run_in_thread, batcher.take())
+                self._workers.start(self._run_in_thread, batcher.take(rows))
             else:
                 return  # the workers will wake it
         batcher.asleep = self._free_slots > 0
-        self._settle_idle()
+
+    def _rows_to_run(self) -> int:
+        """Return how many rows leave now; 0 where all of them wait for others, or none is left."""
+        batcher, slo, now = self._batcher, self._slo, _monotonic()
+        rows = batcher.due_rows(now)
+        if slo is None:
+            return rows or self._wake_at(batcher.due_at(), now)
+        if not rows:
+            waiting = len(batcher)
+            due_at = min(batcher.due_at(), batcher.earliest_deadline() - slo.seconds_of(waiting) - TIMER_GRAIN)
+            if due_at > now:
+                return self._wake_at(due_at, now)
+            rows = waiting
+        while waiting := len(batcher):
+            earliest = batcher.earliest_deadline()
+            fitting = slo.batch_rows(waiting, earliest - now)
+            if fitting:
+                return min(rows, fitting)
+            self._late += batcher.expire(max(earliest, now + slo.late_within(waiting)), slo.late_rows(waiting))
+        return 0
 
     def _run_inline(self, jobs: list[Job]) -> None:
         """Run a batch on the loop. A model whose run time depends on its data shows it once, and gets threads then."""
@@ -123,15 +184,18 @@ class Engine:
         outcome, seconds = self._run(jobs)
         if seconds > SURPRISE * self._inline_below:
             self._inline_below = 0.0
+        self._learn(jobs, outcome)
         self._deliver(jobs, outcome)
 
-    def _is_due(self) -> bool:
-        wait = self._batcher.due_at() - _monotonic()
-        if wait <= 0:
-            return True
-        if self._due_timer is None:
-            self._due_timer = self._loop.call_later(wait, self._on_due)
-        return False
+    def _wake_at(self, due_at: float, now: float) -> int:
+        """Look again then; return 0 rows."""
+        if self._due_timer is not None:
+            if due_at >= self._due_at:
+                return 0
+            self._due_timer.cancel()
+        self._due_at = due_at
+        self._due_timer = self._loop.call_later(due_at - now, self._on_due)
+        return 0
 
     def _on_due(self) -> None:
         self._due_timer = None
@@ -147,8 +211,11 @@ class Engine:
     def _on_done(self, jobs: list[Job], outcome: Outcome) -> None:
         self._free_slots += 1
         self._workers.release()
-        self._dispatch()
+        self._learn(jobs, outcome)
+        self._start_batches()
         self._deliver(jobs, outcome)
+        self._tell_late()
+        self._settle_idle()
 
     def _run(self, jobs: list[Job]) -> tuple[Outcome, float]:
         """Run a batch; if it fails, run its rows one by one, so that a row's fault is its own.
@@ -159,66 +226,60 @@ class Engine:
         outcome: Outcome
         if self._stackable or len(jobs) == 1:
             try:
-                outcome = self._runner.run([job.row for job in jobs], jobs[0].shapes)
+                rows = [job.row for job in jobs]
+                shapes = jobs[0].shapes
+                outcome = self._runner.run(rows, shapes) if self._blank is None else self._run_padded(rows, shapes)
             except Exception as error:
                 if len(jobs) == 1:
                     return [_as_failure(error)], _thread_time() - started
             else:
                 seconds = _thread_time() - started
-                self._run_times.observe(len(jobs), seconds)
+                self._run_times.observe(self._policy.padded(len(jobs)), seconds)
                 return outcome, seconds
         outcome = [self._run_single(job) for job in jobs]
         return outcome, _thread_time() - started
 
+    def _run_padded(self, rows: list[Row], shapes: Shapes | None) -> BatchResult:
+        """Run rows in a batch of an allowed size; nobody sees what comes of the others in it."""
+        assert self._blank is not None
+        count = len(rows)
+        blank = self._blank if shapes is None else rows[0]
+        result = self._runner.run(rows + [blank] * (self._policy.padded(count) - count), shapes)
+        result.keep(count)
+        return result
+
     def _run_single(self, job: Job) -> BatchResult | WaterspoutError:
         try:
+            if self._blank is not None:
+                return self._run_padded([job.row], job.shapes)
             return self._runner.run([job.row], job.shapes)
         except Exception as error:
             return _as_failure(error)
 
+    def _learn(self, jobs: list[Job], outcome: Outcome) -> None:
+        """Note what the run took on the clock, with the way back to the loop."""
+        if self._slo is None:
+            return
+        first = outcome if isinstance(outcome, BatchResult) else outcome[0]
+        if isinstance(first, BatchResult) and (first is outcome or not self._stackable):
+            self._slo.times.observe(self._policy.padded(len(jobs)), _monotonic() - first.started_at)
+
     def _deliver(self, jobs: list[Job], outcome: Outcome) -> None:
         if isinstance(outcome, BatchResult):
-            self._finish(jobs, outcome)
+            finish_all(jobs, outcome)
             self.stats.observe(jobs, outcome.started_at, _monotonic(), outcome.run_seconds)
             return
         for job, result in zip(jobs, outcome, strict=True):
             if isinstance(result, BatchResult):
                 self._deliver([job], result)
             else:
-                self._fail([job], result)
+                fail_all([job], result)
 
-    def _finish(self, jobs: list[Job], result: BatchResult) -> None:
-        """Answer each row; neighbours with the same outlet leave in one write."""
-        corked: Any = None
-        last = len(jobs) - 1
-        for row, job in enumerate(jobs):
-            owner = job.owner
-            outlet = owner.outlet
-            if outlet is not corked:
-                if corked is not None:
-                    corked.uncork()
-                    corked = None
-                if row < last and outlet is not None and jobs[row + 1].owner.outlet is outlet:
-                    outlet.cork()
-                    corked = outlet
-            try:
-                owner.finish(job, result, row)
-            except Exception:
-                log.exception("an answer could not be delivered")
-        if corked is not None:
-            corked.uncork()
-
-    def _fail(self, jobs: list[Job], error: WaterspoutError) -> None:
-        for job in jobs:
-            try:
-                job.owner.fail(job, error)
-            except Exception:
-                log.exception("an error could not be delivered")
-
-    def _fail_expired(self) -> None:
-        expired = self._batcher.expire(_monotonic())
-        if expired:
-            self._fail(expired, DeadlineExceeded("the event waited past its deadline and was not run"))
+    def _tell_late(self) -> None:
+        """Fail the rows that were not run, once all that could run does."""
+        if self._late:
+            late, self._late = self._late, []
+            fail_all(late, DeadlineExceeded("the deadline has passed or cannot be met any more; the event was not run"))
 
     def _on_earlier_deadline(self) -> None:
         """Set the expiry timer, which runs whether or not a slot is free."""
@@ -229,9 +290,10 @@ class Engine:
 
     def _on_expiry(self) -> None:
         self._expiry_timer = None
-        self._fail_expired()
+        self._late += self._batcher.expire(_monotonic())
         if self._batcher.next_deadline < NEVER:
             self._on_earlier_deadline()
+        self._tell_late()
         self._settle_idle()
 
     def _settle_idle(self) -> None:

@@ -27,9 +27,11 @@ class ServingModel(Protocol):
     name: str
     default_timeout: float  # seconds; infinity: none
 
-    @property
-    def room(self) -> int:
-        """Return how many rows can still be queued."""
+    def room_for(self, source: Any) -> int:
+        """Return how many rows can still be queued whose answers go to the outlet `source`."""
+
+    def check_priority(self, priority: int) -> None:
+        """Raise `InvalidInput` for a priority that the model does not have."""
 
     max_queue_size: int
     row_bytes: int  # the length of bytes that are a row as they are; -1: none is
@@ -48,7 +50,7 @@ class ServingModel(Protocol):
         """Return an empty window, or None where the model has none."""
 
     def submit(self, job: "StreamJob") -> None:
-        """Queue a row. Raises `Overloaded`."""
+        """Queue a row. Raises `Overloaded`, or `InvalidInput` for a priority that the model does not have."""
 
     def cancel(self, job: "StreamJob") -> None:
         """Take a row out if it still waits."""

@@ -24,6 +24,9 @@ class DynamicBatching(Struct, frozen=True, forbid_unknown_fields=True):
 
     max_queue_delay_microseconds: Microseconds = 0
     default_queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
+    preferred_batch_size: list[Annotated[int, Meta(ge=1, le=65536)]] = []
+    priority_levels: Annotated[int, Meta(ge=0, le=255)] = 0
+    default_priority_level: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
 class InstanceGroup(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +47,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     `max_batch_size`: 0 says that the model has no batch dimension; without the key it is found while warming.
     `inline_below_microseconds`: a run expected to be quicker than this does not pay for a thread hop.
+    `latency_slo_microseconds`: rows are answered within this or refused before they run; 0 for no bound.
     """
 
     max_batch_size: Annotated[int, Meta(ge=0, le=65536)] | None = None
@@ -51,6 +55,8 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     instance_group: InstanceGroup = field(default_factory=InstanceGroup)
     intra_op_num_threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     inline_below_microseconds: Microseconds = 200
+    allowed_batch_sizes: list[Annotated[int, Meta(ge=1, le=65536)]] = []
+    latency_slo_microseconds: Microseconds = 0
     window: WindowConfig | None = None
     labels: dict[str, list[str]] = {}
 

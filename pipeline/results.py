@@ -29,6 +29,13 @@ class BatchResult:
         self.started_at = 0.0
         self.run_seconds = 0.0
 
+    def keep(self, rows: int) -> None:
+        """Forget all but the first `rows` rows; call it before any is read."""
+        self._arrays = [array[:rows] for array in self._arrays]
+        if self.labels is not None:
+            del self.labels[rows:]
+        self.size = rows
+
     def rows(self, *, lists: bool) -> list[dict[str, Any]]:
         """Return the outputs of each row, made once: as numbers or nested lists, or as bytes for MessagePack.
 

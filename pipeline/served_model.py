@@ -13,7 +13,7 @@ from pipeline.engine import Engine
 from pipeline.errors import ConfigError, InferenceFailed, InvalidInput
 from pipeline.messages import BatchingInfo, ModelInfo, TensorInfo, WindowInfo
 from pipeline.model_config import ModelConfig
-from pipeline.run_times import RunTimes
+from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.runtime import ModelSpec, OnnxModel
 from pipeline.tensors import DTYPES, STRING, Row, Shapes, TensorSpec
 from pipeline.window import Window
@@ -35,6 +35,7 @@ class LoadedModel:
         self.config = config
         self.model = OnnxModel(path, batched=batched, intra_op_num_threads=config.intra_op_num_threads)
         self.run_times = RunTimes()
+        self.wall_times = LinearRunTime()
         try:
             self.sample = _sample_spec(self.model.spec, config)
             if config.window is not None:
@@ -59,6 +60,7 @@ class LoadedModel:
         warmed = 1
         for size in _powers_of_two(largest):
             cpu_seconds, seconds = min(self._timed_run([row] * size) for _ in range(3))
+            self.wall_times.observe(size, seconds)
             self.run_times.observe(size, cpu_seconds)
             if self.config.max_batch_size is None and seconds > AUTO_MAX_RUN_SECONDS:
                 return warmed
@@ -93,15 +95,23 @@ class ServedModel:
                 max_queue_size=queue.max_queue_size,
                 max_queue_delay=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
                 grouped=not is_static,
+                preferred_batch_sizes=tuple(config.dynamic_batching.preferred_batch_size),
+                allowed_batch_sizes=tuple(config.allowed_batch_sizes),
+                priority_levels=config.dynamic_batching.priority_levels,
+                default_priority_level=config.dynamic_batching.default_priority_level,
             ),
             workers,
             stackable=spec.stackable,
             slots=config.instance_group.count,
             inline_below=config.inline_below_microseconds / 1e6 if is_static else 0.0,
             run_times=loaded.run_times,
+            latency_slo=config.latency_slo_microseconds / 1e6 or NEVER,
+            wall_times=loaded.wall_times,
         )
         self.submit = self.engine.submit
         self.cancel = self.engine.cancel
+        self.room_for = self.engine.room_for
+        self.check_priority = self.engine.check_priority
         self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
         self._sample = loaded.sample

@@ -188,6 +188,7 @@ class Session:
         self, stream: Stream, window: Window, event: Event, codec: Codec, now: float, deadline: float
     ) -> None:
         samples, count = stream.model.samples(event.data)
+        stream.model.check_priority(event.priority or 0)
         rows = window.rows_after(count)
         most = min(self._max_in_flight, stream.model.max_queue_size)
         if rows > most:
@@ -200,7 +201,7 @@ class Session:
     def _make_room(self, stream: Stream, count: int) -> None:
         """Make room for `count` rows as the overflow policy says. Raises `Overloaded` and has then changed nothing."""
         options = self.options
-        over = max(self.in_flight + count - options.max_in_flight, count - stream.model.room)
+        over = max(self.in_flight + count - options.max_in_flight, count - stream.model.room_for(self.outlet))
         if options.overflow is Overflow.REJECT:
             if over <= 0:
                 return
@@ -210,7 +211,7 @@ class Session:
         if over > len(waiting):
             if self.in_flight + count > options.max_in_flight:
                 raise Overloaded(f"more than {options.max_in_flight} events in flight on this socket (max_in_flight)")
-            raise Overloaded("the model's queue is full (max_queue_size)")
+            raise Overloaded("the model's queue, or this connection's share of it, is full (max_queue_size)")
         drops = len(waiting) if options.overflow is Overflow.LATEST else over
         for job in waiting[: max(drops, 0)]:
             if job.number in stream.pending:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pipeline.batching import Job
+from pipeline.job import Job
 
 SECONDS: Final[Sequence[float]] = (
     0.0001,

@@ -116,6 +116,8 @@ class Stream:
         """Give a row to the model. Raises `Overloaded` and has then changed nothing."""
         number = self._tail
         job = StreamJob(self, number, row, now, shapes, deadline, event, seq, codec)
+        if event.priority:
+            job.priority = event.priority
         self._submit(job)
         self._tail = number + 1
         self.pending[number] = job

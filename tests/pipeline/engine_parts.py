@@ -20,6 +20,8 @@ from tests.pipeline.session_parts import result_of
 
 PATIENCE = 30.0  # seconds a thread waits for what should come at once
 
+BLANK = -1.0
+
 Heard = float | str  # a prediction, or an error's code
 
 
@@ -52,6 +54,9 @@ class Echo:
         result = result_of(rows)
         result.started_at, result.run_seconds = started_at, time.monotonic() - started_at
         return result
+
+    def blank_row(self) -> tuple[Row, Shapes | None]:
+        return row_of(BLANK), None
 
 
 class Gated(Echo):
@@ -142,6 +147,7 @@ class Desk:
         shapes: Shapes | None = None,
         enqueued_at: float | None = None,
         owner: Any = None,
+        priority: int = 0,
     ) -> list[Job]:
         """Submit a row for each number; `waits` seconds from now is their deadline."""
         now = time.monotonic()
@@ -149,6 +155,7 @@ class Desk:
         jobs = []
         for value in values:
             job = Job(owner or self.inbox, self._number, row_of(value), arrived_at, shapes, now + waits, True)
+            job.priority = priority
             self.engine.submit(job)
             self._number += 1
             jobs.append(job)

@@ -49,6 +49,11 @@ class FakeModel:
     def room(self) -> int:
         return self.limit - len(self.waiting)
 
+    def room_for(self, source: Any) -> int:
+        return self.room
+
+    def check_priority(self, priority: int) -> None: ...
+
     def parse(self, data: Any, is_numbers: bool = False) -> tuple[Row, Shapes | None]:
         cell, _ = NUMBER.parse(data, "data")
         return (cell,), None

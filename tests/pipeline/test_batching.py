@@ -1,6 +1,7 @@
 """The batcher with its clock in the test's hands: examples, then random histories against a plain list."""
 
 import math
+import time
 import weakref
 from typing import Any
 
@@ -14,9 +15,15 @@ from pipeline.tensors import Shapes
 class Owner:
     """Whose row it is; lives as long as a job of it is remembered."""
 
+    outlet: Any = None
 
-def job(number: int = 0, *, at: float = 0.0, shapes: Shapes | None = None, deadline: float = NEVER) -> Job:
-    return Job(Owner(), number, (b"row",), at, shapes, deadline, True)
+
+def job(
+    number: int = 0, *, at: float = 0.0, shapes: Shapes | None = None, deadline: float = NEVER, outlet: Any = None
+) -> Job:
+    owner = Owner()
+    owner.outlet = outlet
+    return Job(owner, number, (b"row",), at, shapes, deadline, True)
 
 
 def filled(policy: BatchPolicy, count: int) -> tuple[MicroBatcher, list[Job]]:
@@ -35,6 +42,29 @@ def filled(policy: BatchPolicy, count: int) -> tuple[MicroBatcher, list[Job]]:
         ({"max_queue_delay": -0.001}, "max_queue_delay: expected 0 to 60 seconds"),
         ({"max_queue_delay": 60.001}, "max_queue_delay: expected 0 to 60 seconds"),
         ({"max_queue_delay": math.nan}, "max_queue_delay: expected 0 to 60 seconds"),
+        (
+            {"max_batch_size": 8, "preferred_batch_sizes": (4, 4)},
+            r"preferred_batch_sizes: expected ascending sizes from 1 to max_batch_size \(8\)",
+        ),
+        (
+            {"max_batch_size": 8, "preferred_batch_sizes": (0, 4)},
+            r"preferred_batch_sizes: expected ascending sizes from 1 to max_batch_size \(8\)",
+        ),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (8, 9)},
+            r"allowed_batch_sizes: expected ascending sizes from 1 to max_batch_size \(8\)",
+        ),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (1, 4)},
+            r"allowed_batch_sizes: expected max_batch_size \(8\) to be the last",
+        ),
+        ({"priority_levels": 256}, "priority_levels: expected 0 to 255"),
+        ({"priority_levels": 3}, r"default_priority_level: expected 1 to 3 \(priority_levels\)"),
+        (
+            {"priority_levels": 3, "default_priority_level": 4},
+            r"default_priority_level: expected 1 to 3 \(priority_levels\)",
+        ),
+        ({"default_priority_level": 1}, r"default_priority_level: expected 0 to 0 \(priority_levels\)"),
     ],
 )
 def test_a_policy_that_makes_no_sense_names_the_option(options: dict[str, Any], message: str) -> None:
@@ -127,6 +157,88 @@ def test_with_a_delay_a_batch_is_due_when_it_is_full_or_its_oldest_row_has_waite
     assert full.due_at() == -math.inf
     full.take()
     assert full.due_at() == NEVER
+
+
+def test_a_preferred_size_that_is_reached_leaves_at_once_and_the_rest_waits_on() -> None:
+    policy = BatchPolicy(max_batch_size=16, max_queue_delay=10.0, preferred_batch_sizes=(4, 8))
+    batcher = MicroBatcher(policy)
+    seen = []
+    for number in range(16):
+        batcher.offer(job(number, at=float(number) / 4))
+        seen.append(batcher.due_rows(number / 4))
+    assert seen == [0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8, 16]
+    assert len(batcher.take(8)) == 8
+    assert batcher.due_rows(4.0) == 8
+    batcher.take(4)
+    batcher.take(2)
+    assert (batcher.due_at(), batcher.due_rows(13.0), batcher.due_rows(13.5)) == (14 / 4 + 10, 0, 2)
+    assert BatchPolicy(preferred_batch_sizes=(4,)).preferred(3) == 0
+    without_delay, _ = filled(BatchPolicy(preferred_batch_sizes=(4,)), 6)
+    assert without_delay.due_rows(0.0) == 6
+
+
+def test_a_run_is_padded_to_the_next_allowed_size() -> None:
+    policy = BatchPolicy(max_batch_size=16, allowed_batch_sizes=(1, 4, 16))
+    assert [policy.padded(rows) for rows in (1, 2, 4, 5, 16)] == [1, 4, 4, 16, 16]
+    assert BatchPolicy().padded(7) == 7
+
+
+def test_a_source_that_floods_gets_half_of_the_queue_and_leaves_room_for_all_who_come_later() -> None:
+    batcher = MicroBatcher(BatchPolicy(max_batch_size=4, max_queue_size=60))
+    accepted = {}
+    for outlet in ("first", "second", "third"):
+        accepted[outlet] = 0
+        while batcher.room_for(outlet):
+            batcher.offer(job(outlet=outlet))
+            accepted[outlet] += 1
+        with pytest.raises(Overloaded, match="share of the model's queue is full"):
+            batcher.offer(job(outlet=outlet))
+    assert accepted == {"first": 30, "second": 15, "third": 8}
+    assert batcher.room == 7
+    batcher.offer(job(outlet="polite"))
+    assert batcher.room_for("polite") == 3
+    assert batcher.room_for("first") == 0
+
+
+def test_up_to_a_full_batch_no_source_is_refused() -> None:
+    batcher = MicroBatcher(BatchPolicy(max_batch_size=8, max_queue_size=9))
+    for number in range(8):
+        assert batcher.room_for("alone") >= 1
+        batcher.offer(job(number, outlet="alone"))
+    with pytest.raises(Overloaded):
+        batcher.offer(job(outlet="alone"))
+    batcher.offer(job(outlet="other"))
+    with pytest.raises(Overloaded, match=r"queue is full \(9 rows\)"):
+        batcher.offer(job(outlet="third"))
+
+
+def test_a_row_that_replaces_a_cancelled_one_keeps_its_sources_turn() -> None:
+    batcher = MicroBatcher(BatchPolicy(max_batch_size=1))
+    first = job(0, outlet="latest")
+    batcher.offer(first)
+    for number in (1, 2, 3):
+        batcher.offer(job(number, outlet=number))
+    batcher.cancel(first)
+    batcher.offer(job(4, outlet="latest"))
+    assert [batcher.take()[0].number for _ in range(4)] == [4, 1, 2, 3]
+
+
+def quickest_take(backlog: int) -> float:
+    """Return the seconds of the quickest of many batches from a backlog of 5000 sources."""
+    batcher = MicroBatcher(BatchPolicy(max_batch_size=16, max_queue_size=10 * backlog))
+    owners = [Owner() for _ in range(5000)]
+    for number in range(backlog):
+        batcher.offer(Job(owners[number % 5000], number, (b"",), 0.0, None, 1e9 + number, True))
+    seconds = []
+    for _ in range(50):
+        started = time.perf_counter()
+        assert len(batcher.take()) == 16
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def test_taking_a_batch_costs_no_more_from_a_long_backlog_than_from_a_short_one() -> None:
+    assert quickest_take(50_000) < 10 * quickest_take(1_000)
 
 
 def test_a_row_expires_at_its_deadline_and_not_before() -> None:

@@ -15,8 +15,21 @@ POLICIES = st.builds(
     max_queue_size=st.integers(1, 9),
     max_queue_delay=st.sampled_from([0.0, 0.5, 2.0]),
     grouped=st.booleans(),
+    priority_levels=st.just(3),
+    default_priority_level=st.integers(1, 3),
+) | st.builds(
+    BatchPolicy,
+    max_batch_size=st.integers(1, 5),
+    max_queue_size=st.integers(1, 20),
+    max_queue_delay=st.sampled_from([0.0, 0.5, 2.0]),
+    grouped=st.booleans(),
 )
 SHAPES: st.SearchStrategy[Shapes | None] = st.sampled_from([None, ((1,),), ((2,),), ((2,), None)])
+
+
+class Owner:
+    def __init__(self, outlet: object) -> None:
+        self.outlet = outlet
 
 
 class Histories(RuleBasedStateMachine):
@@ -34,6 +47,31 @@ class Histories(RuleBasedStateMachine):
         self.now = 0.0
         self.count = 0
         self.is_open = True
+        self.owners = [Owner(None), Owner(None), *[Owner(f"socket {n // 2}") for n in range(4)]]
+
+    def source(self, job: Job) -> object:
+        return job.owner.outlet or job.owner
+
+    def accepts(self, source: object) -> bool:
+        room = self.policy.max_queue_size - len(self.waiting)
+        held = sum(self.source(job) == source for job in self.waiting)
+        return self.is_open and room > 0 and (len(self.waiting) < self.policy.max_batch_size or held < room)
+
+    def check_batch(self, batch: list[Job], most: int) -> None:
+        """A batch is as full as it can be, of one shape where that matters, and the oldest rows of its sources."""
+        rows = self.waiting
+        if self.policy.grouped and batch:
+            assert all(job.shapes == batch[0].shapes for job in batch)
+            rows = [job for job in rows if job.shapes == batch[0].shapes]
+        assert len(batch) == min(len(rows), most)
+        for owner in self.owners:
+            for level in range(4):
+                of_it = [job for job in rows if self.source(job) == self.source_of(owner) and job.priority == level]
+                taken = [job for job in batch if self.source(job) == self.source_of(owner) and job.priority == level]
+                assert taken == of_it[: len(taken)]
+
+    def source_of(self, owner: Owner) -> object:
+        return owner.outlet or owner
 
     def on_earlier(self) -> None:
         assert self.batcher.next_deadline == self.deadline_on_offer
@@ -47,15 +85,26 @@ class Histories(RuleBasedStateMachine):
         taken = {job.number for job in jobs}
         self.waiting = [job for job in self.waiting if job.number not in taken]
 
-    @rule(target=offered, patience=st.sampled_from([0.0, 1.0, 3.0, NEVER]), shapes=SHAPES, asleep=st.booleans())
-    def offer(self, patience: float, shapes: Shapes | None, asleep: bool) -> Job:
+    @rule(
+        target=offered,
+        patience=st.sampled_from([0.0, 1.0, 3.0, NEVER]),
+        shapes=SHAPES,
+        asleep=st.booleans(),
+        who=st.integers(0, 5),
+        priority=st.integers(0, 3),
+    )
+    def offer(self, patience: float, shapes: Shapes | None, asleep: bool, who: int, priority: int) -> Job:
         batcher = self.batcher
-        job = Job(self, self.count, (b"",), self.now, shapes, self.now + patience, True)
+        job = Job(self.owners[who], self.count, (b"",), self.now, shapes, self.now + patience, True)
+        job.priority = priority
         self.count += 1
         self.deadline_on_offer = job.deadline
         known, self.calls = batcher.next_deadline, []
         batcher.asleep = asleep
-        if self.is_open and len(self.waiting) < self.policy.max_queue_size:
+        is_accepted = self.accepts(self.source(job))
+        if self.is_open:
+            assert (batcher.room_for(self.source(job)) > 0) == is_accepted
+        if is_accepted:
             batcher.offer(job)
             self.waiting.append(job)
             assert ("wake" in self.calls) == asleep
@@ -77,28 +126,28 @@ class Histories(RuleBasedStateMachine):
         if waits:
             self.settle([job])
 
-    @rule()
-    def take(self) -> None:
-        expected = self.waiting
-        if self.policy.grouped and expected:
-            expected = [job for job in expected if job.shapes == expected[0].shapes]
-        batch = self.batcher.take()
-        assert [job.number for job in batch] == [job.number for job in expected[: self.policy.max_batch_size]]
+    @rule(most=st.integers(0, 5))
+    def take(self, most: int) -> None:
+        size = min(most or self.policy.max_batch_size, self.policy.max_batch_size)
+        batch = self.batcher.take(min(most, size))
+        self.check_batch(batch, size)
         self.settle(batch)
 
-    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
-    def expire(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0]), most=st.integers(1, 30))
+    def expire(self, seconds: float, most: int) -> None:
         self.now += seconds
         known = self.batcher.next_deadline
-        expired = self.batcher.expire(self.now)
-        assert [job.number for job in expired] == [job.number for job in self.waiting if job.deadline <= self.now]
+        expired = self.batcher.expire(self.now, most)
+        late = sorted([job.deadline for job in self.waiting if job.deadline <= self.now])
+        assert [job.deadline for job in expired] == late[:most]
         self.settle(expired)
         exact = min((job.deadline for job in self.waiting), default=NEVER)
         assert self.batcher.next_deadline == (exact if self.now >= known else known)
+        assert self.batcher.earliest_deadline() == exact
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0]))
     def dispatch(self, seconds: float) -> None:
-        self.expire(seconds)
+        self.expire(seconds, 1000)
         batch = self.batcher.take()
         assert all(job.deadline > self.now for job in batch)
         self.settle(batch)
@@ -129,6 +178,8 @@ class Histories(RuleBasedStateMachine):
         else:
             expected = self.waiting[0].enqueued_at + self.policy.max_queue_delay
         assert self.batcher.due_at() == expected
+        due = min(len(self.waiting), self.policy.max_batch_size) if expected <= self.now else 0
+        assert self.batcher.due_rows(self.now) == due
 
     def teardown(self) -> None:
         """Every row that was offered comes out once, whatever happened."""

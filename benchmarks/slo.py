@@ -1,0 +1,59 @@
+"""Show what a latency SLO does to a slow model near its capacity and beyond it: `python -m benchmarks.slo`.
+
+Capacity is measured first, with full batches. Then the same rates, from a clock that waits for nobody, go to a server
+without an SLO and to one with it.
+"""
+
+import argparse
+
+from benchmarks.crowd import Group, Outcome
+from benchmarks.slow_server import MAX_BATCH_SIZE, Bench
+
+SOCKETS = 100
+LOADS = (0.9, 1.5)
+FULL_RUNS = 4
+"""The SLO, in runs of a full batch: an event waits for the run before its own, and machines are not punctual."""
+
+SERVER_SHARE = 0.9
+"""The part of the SLO that the server may use; the rest is for the sockets on both sides and the client."""
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.slo", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8.0, help="measured time of each load (8)")
+    parser.add_argument("--slo-ms", type=float, help=f"the SLO (default: {FULL_RUNS} runs of a full batch)")
+    options = parser.parse_args()
+    bench = Bench(options.seconds)
+    capacity = bench.capacity()
+    full_ms = MAX_BATCH_SIZE / capacity * 1e3
+    slo_ms = options.slo_ms or FULL_RUNS * full_ms
+    print(
+        f"capacity {capacity:,.0f} rows/s, a full batch of {MAX_BATCH_SIZE} in {full_ms:.1f} ms; SLO {slo_ms:.1f} ms\n"
+    )
+    print("| offered | policy | events/s | answered | in time | goodput / capacity | refused | p50 ms | p99 ms |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for load in LOADS:
+        for policy, config in (("plain", {}), ("SLO", {"latency_slo_microseconds": int(slo_ms * SERVER_SHARE * 1e3)})):
+            group = Group(policy, SOCKETS, rate=load * capacity)
+            seen = bench.measure([group], slo_ms, **config)[policy]
+            print(_line(f"{load:.0%}", policy, seen, capacity), flush=True)
+
+
+def _line(load: str, policy: str, seen: Outcome, capacity: float) -> str:
+    cells = (
+        load,
+        policy,
+        f"{seen.offered:,.0f}",
+        f"{seen.answered:,.0f}",
+        f"{seen.in_time:,.0f}",
+        f"{seen.in_time / capacity:.0%}",
+        f"{seen.refused:,.0f}",
+        f"{seen.p50_ms:.1f}",
+        f"{seen.p99_ms:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
