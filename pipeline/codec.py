@@ -113,6 +113,12 @@ class Codec:
             return Refused(constant or _translate(error, fields), salvage.event_id)
 
 
+def explain(error: Exception, payload: bytes) -> InvalidMessage:
+    """Return what is wrong with a JSON text that msgspec refused with `error`, the name of the field first."""
+    constant = None if isinstance(error, msgspec.ValidationError) else _find_constant(payload)
+    return constant or _translate(error)
+
+
 _PATH = re.compile(r"^(?P<text>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)

@@ -18,6 +18,7 @@ PURE = [
         for name in (
             "batching",
             "codec",
+            "compression",
             "errors",
             "interfaces",
             "messages",
@@ -31,6 +32,10 @@ PURE = [
             "stats",
             "stream",
             "tensors",
+            "v2_messages",
+            "v2_metadata",
+            "v2_responses",
+            "v2_tensors",
             "window",
         )
     ),
