@@ -139,11 +139,11 @@ def _translate(error: Exception, fields: Sequence[str] = ()) -> InvalidMessage:
     if unknown := _UNKNOWN.match(text):
         expected = f", expected one of {', '.join(fields)}" if fields else ""
         return InvalidMessage(f"{unknown['field'][:100] or 'a field without a name'}: unknown field{expected}")
+    field = (path or "$").removeprefix("$").lstrip(".")
     if missing := _MISSING.match(text):
-        return InvalidMessage(f"{missing['field']}: missing")
+        return InvalidMessage(f"{field}.{missing['field']}: missing".lstrip("."))
     if " - at `key` in " in str(error):
         return InvalidMessage("the names of fields must be strings")
-    field = (path or "$").removeprefix("$").lstrip(".")
     text = text.replace("`", "").replace("got None", "got null")
     return InvalidMessage(f"{field}: {text[:1].lower()}{text[1:]}" if field else f"{text[:1].lower()}{text[1:]}")
 
