@@ -7,10 +7,31 @@ import tornado.web
 from handlers.base import NotFoundHandler, ServerState
 from handlers.echo import EchoHandler
 from handlers.health import HealthHandler, MetricsHandler, ReadyHandler
+from handlers.infer import InferHandler
 from handlers.models import ModelsHandler
+from handlers.open_inference import (
+    LiveHandler,
+    ModelConfigHandler,
+    ModelListHandler,
+    ModelMetadataHandler,
+    ModelReadyHandler,
+    RepositoryIndexHandler,
+    ServerMetadataHandler,
+    StatisticsHandler,
+    V2NotFoundHandler,
+    V2ReadyHandler,
+)
 from handlers.predict import PredictHandler
 from handlers.stream import StreamHandler
 from pipeline.metrics import make_registry
+
+V2_DOORS = {
+    "": ModelMetadataHandler,
+    "/ready": ModelReadyHandler,
+    "/config": ModelConfigHandler,
+    "/infer": InferHandler,
+    "/stats": StatisticsHandler,
+}
 
 
 def make_app(state: ServerState) -> tornado.web.Application:
@@ -23,6 +44,18 @@ def make_app(state: ServerState) -> tornado.web.Application:
         (r"/v1/models/([^/]+)", ModelsHandler, shared),
         (r"/v1/models/([^/]+)/stream", StreamHandler, shared),
         (r"/v1/models/([^/]+)/predict", PredictHandler, shared),
+        (r"/v2/?", ServerMetadataHandler, shared),
+        (r"/v2/health/live", LiveHandler, shared),
+        (r"/v2/health/ready", V2ReadyHandler, shared),
+        (r"/v2/models", ModelListHandler, shared),
+        (r"/v2/models/stats", StatisticsHandler, shared),
+        *(
+            (f"/v2/models/([^/]+){version}{door}", handler, shared)
+            for version in ("", "/versions/([^/]+)")
+            for door, handler in V2_DOORS.items()
+        ),
+        (r"/v2/repository/index", RepositoryIndexHandler, shared),
+        (r"/v2/.*", V2NotFoundHandler, shared),
         (r"/healthz", HealthHandler, shared),
         (r"/readyz", ReadyHandler, shared),
         (r"/metrics", MetricsHandler, {**shared, "registry": make_registry(state.stats)}),

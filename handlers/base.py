@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import tornado.web
 
@@ -31,6 +31,9 @@ from pipeline.stats import ServerStats
 from pipeline.stream import error_body
 
 log = logging.getLogger(__name__)
+
+SERVER_NAME: Final = "waterspout"
+SERVER_VERSION: Final = "0.1.0"
 
 STATUS: dict[str, HTTPStatus] = {
     InvalidMessage.code: HTTPStatus.BAD_REQUEST,
@@ -86,10 +89,20 @@ class JsonHandler(tornado.web.RequestHandler):
     def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
-        if error.retryable:
-            self.set_header("Retry-After", str(max(1, round((error.retry_after_ms or 1000) / 1000))))
+        self.set_retry_after(error)
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
+
+    def reply_refusal(self, status: int, raised: BaseException | None) -> None:
+        """Finish with an error of Tornado's own."""
+        code = "inference_failed" if status >= 500 else "invalid_message"
+        body = {"code": code, "message": phrase_of(status, raised), "retryable": False}
+        self.reply({"error": body}, JSON, status)
+
+    def set_retry_after(self, error: WaterspoutError) -> None:
+        """Say when to try again, in seconds, where that makes sense."""
+        if error.retryable:
+            self.set_header("Retry-After", str(max(1, round((error.retry_after_ms or 1000) / 1000))))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show Tornado's own errors in the same form."""
@@ -97,12 +110,15 @@ class JsonHandler(tornado.web.RequestHandler):
         if isinstance(raised, WaterspoutError):
             self.reply_error(raised)
             return
-        known = status_code in HTTPStatus.__members__.values()
-        reason = HTTPStatus(status_code).phrase if known else "error"
-        if isinstance(raised, tornado.web.HTTPError) and status_code < 500 and (message := raised.get_message()):
-            reason = f"{reason}: {message[:300]}"
-        code = "inference_failed" if status_code >= 500 else "invalid_message"
-        self.reply({"error": {"code": code, "message": reason, "retryable": False}}, JSON, status_code)
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.methods()))
+        self.reply_refusal(status_code, raised)
+
+    @classmethod
+    def methods(cls) -> list[str]:
+        """Return the HTTP methods that this door knows."""
+        missing = tornado.web.RequestHandler._unimplemented_method
+        return [name for name in cls.SUPPORTED_METHODS if getattr(cls, name.lower()) is not missing]
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Keep the errors that clients make out of the log."""
@@ -158,6 +174,14 @@ def _choice(query: dict[str, str], name: str, choices: list[str]) -> str:
     if value not in choices:
         raise InvalidMessage(f"{name}: expected one of {', '.join(choices)}, got {value[:100]!r}")
     return value
+
+
+def phrase_of(status: int, raised: BaseException | None) -> str:
+    """Return what a client is told of an error of Tornado's own."""
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "error"
+    if isinstance(raised, tornado.web.HTTPError) and status < 500 and (message := raised.get_message()):
+        return f"{phrase}: {message[:300]}"
+    return phrase
 
 
 def codec_for(content_type: str) -> Codec:

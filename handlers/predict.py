@@ -6,13 +6,13 @@ import dataclasses
 import time
 from typing import Final
 
-import tornado.web
 from msgspec import Raw
 from tornado.iostream import StreamClosedError
 
-from handlers.base import STATUS, JsonHandler, codec_for
+from handlers.base import STATUS, codec_for
+from handlers.bounded_body import BoundedBodyHandler
 from pipeline.codec import JSON, MAX_MESSAGES_PER_FRAME, Codec
-from pipeline.errors import InvalidInput, InvalidMessage, TooLarge
+from pipeline.errors import InvalidInput, InvalidMessage
 from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.session import Session
 from pipeline.stream import encode_unencodable
@@ -48,30 +48,12 @@ class _Answers:
         """Do nothing: a request is not kept open."""
 
 
-@tornado.web.stream_request_body
-class PredictHandler(JsonHandler):
+class PredictHandler(BoundedBodyHandler):
     """One event or a list of events; windows do not outlive the request."""
 
     _session: Session | None = None
     _answers: _Answers
     _is_gone = False
-
-    def prepare(self) -> None:
-        """Refuse what need not be read: too large a body, an unknown model."""
-        self._body: list[bytes] = []
-        self._size = 0
-        declared = self.request.headers.get("Content-Length", "")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self.state.settings.max_message_bytes):
-            raise self._too_large()
-
-    def data_received(self, chunk: bytes) -> None:
-        """Collect the body; refuse it as soon as it is too large."""
-        self._size += len(chunk)
-        if self._size <= self.state.settings.max_message_bytes:
-            self._body.append(chunk)
-        elif not self._finished:
-            self._body.clear()
-            self.reply_error(self._too_large())
 
     async def post(self, name: str) -> None:
         """Answer the events: with one answer for one event, with a list for a list, or as a stream of answers."""
@@ -91,8 +73,7 @@ class PredictHandler(JsonHandler):
             session.drain()
         done = asyncio.get_running_loop().create_future()
         state.requests.add(done)
-        payload = b"".join(self._body)
-        self._body.clear()
+        payload = self.take_body()
         try:
             session.receive(payload, codec, time.monotonic())
             if not session.event_count:
@@ -120,9 +101,6 @@ class PredictHandler(JsonHandler):
         if self._session is not None:
             self._session.close()
             self._answers.changed.set()
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body exceeds {self.state.settings.max_message_bytes} bytes (max_message_bytes)")
 
     def _reply_all(self, answers: _Answers, codec: Codec, *, is_list: bool) -> None:
         flat = [answer for _, group in sorted(answers.by_seq.items()) for answer in group]

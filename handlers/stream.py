@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from handlers.base import ServerState
+from handlers.base import SERVER_NAME, ServerState
 from handlers.frames import Opcode
 from handlers.socket import WebSocketConnection
 from handlers.upgrade import UpgradeHandler
@@ -19,7 +19,6 @@ _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("version", "key", "timings", "reply", "overflow", "tensors"))
 _RECONNECT_IN_MS: Final = 1000
 _monotonic: Final = time.monotonic
-SERVER_NAME: Final = "waterspout"
 
 
 class StreamConnection(WebSocketConnection):

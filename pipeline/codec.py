@@ -113,6 +113,12 @@ class Codec:
             return Refused(constant or _translate(error, fields), salvage.event_id)
 
 
+def explain(error: Exception, payload: bytes) -> InvalidMessage:
+    """Return what is wrong with a JSON text that msgspec refused with `error`, the name of the field first."""
+    constant = None if isinstance(error, msgspec.ValidationError) else _find_constant(payload)
+    return constant or _translate(error)
+
+
 _PATH = re.compile(r"^(?P<text>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
@@ -133,11 +139,11 @@ def _translate(error: Exception, fields: Sequence[str] = ()) -> InvalidMessage:
     if unknown := _UNKNOWN.match(text):
         expected = f", expected one of {', '.join(fields)}" if fields else ""
         return InvalidMessage(f"{unknown['field'][:100] or 'a field without a name'}: unknown field{expected}")
+    field = (path or "$").removeprefix("$").lstrip(".")
     if missing := _MISSING.match(text):
-        return InvalidMessage(f"{missing['field']}: missing")
+        return InvalidMessage(f"{field}.{missing['field']}: missing".lstrip("."))
     if " - at `key` in " in str(error):
         return InvalidMessage("the names of fields must be strings")
-    field = (path or "$").removeprefix("$").lstrip(".")
     text = text.replace("`", "").replace("got None", "got null")
     return InvalidMessage(f"{field}: {text[:1].lower()}{text[1:]}" if field else f"{text[:1].lower()}{text[1:]}")
 

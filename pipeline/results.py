@@ -16,11 +16,11 @@ class BatchResult:
     `size` (rows) describe the run.
     """
 
-    __slots__ = ("_arrays", "_specs", "byte_rows", "labels", "list_rows", "run_seconds", "size", "started_at")
+    __slots__ = ("_specs", "arrays", "byte_rows", "labels", "list_rows", "run_seconds", "size", "started_at")
 
     def __init__(self, specs: Sequence[TensorSpec], arrays: Sequence[Array], labels: dict[str, list[str]]) -> None:
         self._specs = specs
-        self._arrays = arrays
+        self.arrays = arrays
         self.byte_rows: list[dict[str, Any]] | None = None
         self.list_rows: list[dict[str, Any]] | None = None
         #: The label of each row, or a map by output where several outputs have labels; None without labels.
@@ -43,11 +43,11 @@ class BatchResult:
         """
         if lists:
             if self.list_rows is None:
-                columns = [to_wire(array, spec.dtype) for spec, array in zip(self._specs, self._arrays, strict=True)]
+                columns = [to_wire(array, spec.dtype) for spec, array in zip(self._specs, self.arrays, strict=True)]
                 self.list_rows = self._rows(columns)
             return self.list_rows
         if self.byte_rows is None:
-            columns = [self._byte_column(spec, array) for spec, array in zip(self._specs, self._arrays, strict=True)]
+            columns = [self._byte_column(spec, array) for spec, array in zip(self._specs, self.arrays, strict=True)]
             self.byte_rows = self._rows(columns)
         return self.byte_rows
 

@@ -59,16 +59,26 @@ class Histogram:
 
 
 class ModelStats:
-    """The numbers of one model version."""
+    """The numbers of one model version.
+
+    `runs` has for each batch size how many batches of it ran, and their seconds. `shared_rows` counts the rows that
+    were not the first of their request, so that `predictions - shared_rows` is how many requests were answered.
+    """
 
     __slots__ = (
         "batch_rows",
         "depth",
         "end_to_end_seconds",
+        "failed_requests",
+        "failed_seconds",
         "inline_batches",
+        "last_done_at",
         "predictions",
         "queue_seconds",
+        "row_run_seconds",
         "run_seconds",
+        "runs",
+        "shared_rows",
     )
 
     def __init__(self, depth: Callable[[], int]) -> None:
@@ -79,17 +89,37 @@ class ModelStats:
         self.queue_seconds = Histogram(SECONDS)
         self.run_seconds = Histogram(SECONDS)
         self.end_to_end_seconds = Histogram(SECONDS)
+        self.runs: dict[int, list[float]] = {}
+        self.row_run_seconds = 0.0  # of each row the seconds of its run
+        self.last_done_at = 0.0  # monotonic; 0: never
+        self.shared_rows = 0
+        self.failed_requests = 0  # of several rows, or of one
+        self.failed_seconds = 0.0
 
     def observe(self, jobs: list[Job], started_at: float, done_at: float, run_seconds: float) -> None:
         """Count a batch whose answers were handed to their sockets at `done_at`."""
-        self.predictions += len(jobs)
-        self.batch_rows.observe(float(len(jobs)))
+        rows = len(jobs)
+        self.predictions += rows
+        self.batch_rows.observe(float(rows))
+        self.row_run_seconds += rows * run_seconds
+        self.last_done_at = done_at
+        runs = self.runs.get(rows)
+        if runs is None:
+            self.runs[rows] = [1.0, run_seconds]
+        else:
+            runs[0] += 1.0
+            runs[1] += run_seconds
         self.run_seconds.observe(run_seconds)
         queue_seconds, end_to_end_seconds = self.queue_seconds, self.end_to_end_seconds
         for job in jobs:
             enqueued_at = job.enqueued_at
             queue_seconds.observe(started_at - enqueued_at)
             end_to_end_seconds.observe(done_at - enqueued_at)
+
+    def observe_failed_request(self, seconds: float) -> None:
+        """Count a request that was queued and not answered by a prediction."""
+        self.failed_requests += 1
+        self.failed_seconds += seconds
 
 
 class ServerStats:

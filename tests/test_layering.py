@@ -20,6 +20,7 @@ PURE = [
             "batching",
             "codec",
             "delivery",
+            "compression",
             "errors",
             "fair_queue",
             "interfaces",
@@ -37,6 +38,10 @@ PURE = [
             "stats",
             "stream",
             "tensors",
+            "v2_messages",
+            "v2_metadata",
+            "v2_responses",
+            "v2_tensors",
             "window",
         )
     ),

@@ -11,6 +11,7 @@ import pytest
 
 from .graphs import write_zoo
 from .process import Server, running_server
+from .v2_models import write_models
 
 StartServer = Callable[..., Server]
 
@@ -62,6 +63,15 @@ def _zoo(zoo_models: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def _tensors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("tensors")
+    write_models(root)
+    with running_server("--models", str(root), allowed="model broken is not served") as server:
+        server.check_log("model broken is not served")
+        yield server
+
+
 @pytest.fixture
 def shipped(_shipped: Server) -> Iterator[Server]:
     """Give the server with the models that the project ships."""
@@ -74,6 +84,13 @@ def zoo(_zoo: Server) -> Iterator[Server]:
     """Give a server with the tiny models."""
     yield _zoo
     _zoo.check_log()
+
+
+@pytest.fixture
+def tensors(_tensors: Server) -> Iterator[Server]:
+    """Give a server with a model per kind of tensor, and one that is broken."""
+    yield _tensors
+    _tensors.check_log()
 
 
 @pytest.fixture

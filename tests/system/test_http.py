@@ -47,7 +47,7 @@ def test_models_are_described(shipped: Server) -> None:
         ("/nowhere", "invalid_message"),
         ("/v1/models/", "invalid_message"),
         ("/v1/models/double/nothing", "invalid_message"),
-        ("/v2/health/live", "invalid_message"),
+        ("/v3/health/live", "invalid_message"),
         ("/../server.py", "invalid_message"),
     ],
 )

@@ -1,0 +1,149 @@
+"""`/v2`: the Open Inference Protocol (KServe v2) with Triton's extensions, but for inference itself."""
+
+import time
+from typing import Any, Final
+
+import tornado.web
+
+from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phrase_of
+from handlers.bounded_body import BoundedBodyHandler
+from pipeline.codec import JSON, Codec
+from pipeline.compression import decompress
+from pipeline.errors import DeadlineExceeded, ShuttingDown, WaterspoutError
+from pipeline.stream import MAX_ERROR_LENGTH
+from pipeline.v2_descriptions import configuration, index_entry, metadata, statistics
+from pipeline.v2_messages import ErrorMessage, decode_index, encode
+from pipeline.v2_metadata import ModelList, ModelReady, ServerLive, ServerMetadata, ServerReady, Statistics
+
+EXTENSIONS: Final = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+]
+
+#: A request that waited too long is refused like one that found the queue full: Triton's clients know 503 for both.
+V2_STATUS: Final = {**STATUS, DeadlineExceeded.code: STATUS[ShuttingDown.code]}
+
+
+class V2Handler(JsonHandler):
+    """A door of `/v2`: its errors are `{"error": text}`."""
+
+    def set_default_headers(self) -> None:
+        """Say `application/json` and nothing more: clients compare it letter by letter."""
+        super().set_default_headers()
+        self.set_header("Content-Type", JSON.media_type)
+
+    def answer(self, message: Any) -> None:
+        """Finish with one message as the body."""
+        self.finish(encode(message))
+
+    def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
+        """Finish with an error as the body and the status that belongs to its code."""
+        del codec
+        self.state.stats.errors[error.code] += 1
+        self.set_retry_after(error)
+        self._fail(V2_STATUS[error.code], str(error))
+
+    def reply_refusal(self, status: int, raised: BaseException | None) -> None:
+        """Finish with an error of Tornado's own."""
+        self._fail(status, phrase_of(status, raised))
+
+    def _fail(self, status: int, text: str) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", JSON.media_type)
+        self.finish(encode(ErrorMessage(text[:MAX_ERROR_LENGTH])))
+
+
+class V2NotFoundHandler(V2Handler):
+    """Any path below `/v2` that is no door."""
+
+    def prepare(self) -> None:
+        """Answer 404."""
+        self.reply_refusal(404, tornado.web.HTTPError(404, f"no such path: {self.request.path[:200]}"))
+
+
+class ServerMetadataHandler(V2Handler):
+    """`GET /v2`."""
+
+    def get(self) -> None:
+        """Tell what this server is."""
+        self.answer(ServerMetadata(SERVER_NAME, SERVER_VERSION, EXTENSIONS))
+
+
+class LiveHandler(V2Handler):
+    """`GET /v2/health/live`."""
+
+    def get(self) -> None:
+        """Say so."""
+        self.answer(ServerLive(True))
+
+
+class V2ReadyHandler(V2Handler):
+    """`GET /v2/health/ready`; 503 while starting or draining."""
+
+    def get(self) -> None:
+        """Tell whether requests are welcome."""
+        is_ready = self.state.ready and not self.state.draining
+        self.set_status(200 if is_ready else 503)
+        self.answer(ServerReady(is_ready))
+
+
+class ModelListHandler(V2Handler):
+    """`GET /v2/models`."""
+
+    def get(self) -> None:
+        """Name all models that are ready."""
+        self.answer(ModelList(sorted({model.name for model in self.state.repository})))
+
+
+class ModelMetadataHandler(V2Handler):
+    """`GET /v2/models/{model}[/versions/{version}]`."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Tell what the model takes and gives."""
+        self.answer(metadata(self.state.repository.get(name, version)))
+
+
+class ModelReadyHandler(V2Handler):
+    """`GET /v2/models/{model}[/versions/{version}]/ready`; 503 where the model could not be loaded."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Say so."""
+        self.answer(ModelReady(self.state.repository.get(name, version).name, True))
+
+
+class ModelConfigHandler(V2Handler):
+    """`GET /v2/models/{model}[/versions/{version}]/config`."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Tell how the model is served."""
+        self.answer(configuration(self.state.repository.get(name, version)))
+
+
+class StatisticsHandler(V2Handler):
+    """`GET /v2/models/stats` and `/v2/models/{model}[/versions/{version}]/stats`."""
+
+    def get(self, name: str | None = None, version: str | None = None) -> None:
+        """Tell the counters of one model, or of all."""
+        repository = self.state.repository
+        models = list(repository) if name is None else [repository.get(name, version)]
+        now, epoch = time.monotonic(), time.time()
+        self.answer(Statistics([statistics(model, now, epoch) for model in models]))
+
+
+class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
+    """`POST /v2/repository/index`."""
+
+    def post(self) -> None:
+        """List all models, broken ones with the reason."""
+        if self._finished:
+            return
+        encoding = self.request.headers.get("Content-Encoding", "")
+        body = decompress(self.take_body(), encoding, self.state.settings.max_message_bytes)
+        asked = decode_index(body)
+        entries = [index_entry(info) for info in self.state.repository.describe_all()]
+        self.answer([entry for entry in entries if entry.state == "READY" or not asked.ready])
