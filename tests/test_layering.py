@@ -19,10 +19,13 @@ PURE = [
             "batching",
             "codec",
             "errors",
+            "graph_spec",
             "interfaces",
             "messages",
             "metrics",
             "model_config",
+            "onnx_wire",
+            "providers",
             "results",
             "run_buffers",
             "run_times",
@@ -31,6 +34,7 @@ PURE = [
             "stats",
             "stream",
             "tensors",
+            "warmup",
             "window",
         )
     ),
@@ -113,6 +117,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "redis" not in found or name.startswith("pipeline/redis_")
+    assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"
 
 
 @server_modules
