@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config_files import read_config
 from pipeline.errors import ConfigError, ModelUnavailable, UnknownModel
 from pipeline.messages import ModelInfo
-from pipeline.model_config import ModelConfig, read_config
+from pipeline.model_config import ModelConfig
 from pipeline.served_model import LoadedModel, ServedModel
 from pipeline.stats import ServerStats
 from pipeline.workers import WorkerPool

@@ -31,7 +31,7 @@ class BatchResult:
 
     def keep(self, rows: int) -> None:
         """Forget all but the first `rows` rows; call it before any is read."""
-        self._arrays = [array[:rows] for array in self._arrays]
+        self.arrays = [array[:rows] for array in self.arrays]
         if self.labels is not None:
             del self.labels[rows:]
         self.size = rows

@@ -2,10 +2,11 @@
 
 import ctypes
 import dataclasses
-import struct
+import logging
+import math
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +14,47 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.errors import ConfigError, InferenceFailed
+from pipeline.graph_spec import ModelSpec, read_spec, settle_output
+from pipeline.providers import AUTO, CPU, check_started, choose_providers
 from pipeline.results import BatchResult
 from pipeline.run_buffers import MOST_ROWS, RunBuffers
-from pipeline.tensors import DTYPES, STRING, Array, Cell, DType, Row, Shapes, TensorSpec
+from pipeline.tensors import STRING, Array, Cell, DType, Row, Shapes, TensorSpec
 
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """Inputs and outputs of one row.
-
-    `batched`: the graph has a batch dimension. `leads`: for each output, whether it has it too. `stackable`: many rows
-    may share a run; else they run one by one.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    batched: bool
-    leads: tuple[bool, ...]
-    stackable: bool
+log = logging.getLogger(__name__)
 
 
 class OnnxModel:
     """A loaded graph. `run` may be called from any thread."""
 
-    def __init__(self, path: Path, *, batched: bool | None = None, intra_op_num_threads: int = 1) -> None:
-        """Load `path`; `batched` None means: find out. Raises `ConfigError` where the model cannot be served."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_op_num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what fails is raised, and told to whom it concerns
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    def __init__(
+        self,
+        path: Path,
+        *,
+        batched: bool | None = None,
+        intra_op_num_threads: int = 1,
+        providers: Sequence[str] = ("cpu",),
+        kind: str = "KIND_AUTO",
+    ) -> None:
+        """Load `path`; `batched` None means: find out. `providers` and `kind` are as `choose_providers` takes them.
+
+        Raises `ConfigError` where the model cannot be served.
+        """
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise ConfigError(f"{path}: {_first_line(error)}") from error
-        self._output_names = [node.name for node in self._session.get_outputs()]
-        self.spec = _read_spec(self._session, batched, path)
-        self._foreign = any(t.dtype.foreign for t in (*self.spec.inputs, *self.spec.outputs))
+            wanted = choose_providers(providers, kind, ort.get_available_providers())
+            self._session = _open(path, wanted, intra_op_num_threads)
+            self.providers: list[str] = self._session.get_providers()
+            if AUTO not in providers:
+                check_started(wanted, self.providers)
+            self.spec = read_spec(self._session.get_inputs(), self._session.get_outputs(), batched)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from (error.__cause__ or error)
+        self._output_names = [tensor.name for tensor in self.spec.outputs]
+        self._foreign_outputs = any(tensor.dtype.foreign for tensor in self.spec.outputs)
+        self._foreign = self._foreign_outputs or any(tensor.dtype.foreign for tensor in self.spec.inputs)
         self._labels: dict[str, list[str]] = {}
         self._buffers: RunBuffers | None = None
+        #: A row that the model is known to take, and its shapes; None until one was found.
+        self.sample: tuple[Row, Shapes | None] | None = None
 
     def set_labels(self, labels: dict[str, list[str]]) -> None:
         """Name the classes of outputs. Raises `ConfigError` for an unknown output or a wrong number of names."""
@@ -85,13 +87,14 @@ class OnnxModel:
         result.run_seconds = time.monotonic() - started_at
         return result
 
-    def blank_row(self) -> tuple[Row, Shapes | None]:
-        """Return a row of zeros (empty strings); dynamic dimensions are 1."""
+    def blank_row(self, fill: int = 0) -> tuple[Row, Shapes | None]:
+        """Return a row of zeros (strings: empty), or of the number `fill`; dynamic dimensions are 1."""
         shapes = tuple(tuple(n if n is not None else 1 for n in spec.shape) for spec in self.spec.inputs)
         row: list[Cell] = []
         for spec, shape in zip(self.spec.inputs, shapes, strict=True):
-            size = int(np.prod(shape))
-            row.append(("",) * size if spec.dtype is STRING else bytes(size * spec.dtype.numpy.itemsize))
+            size = math.prod(shape)
+            text = str(fill) if fill else ""
+            row.append((text,) * size if spec.dtype is STRING else np.full(size, fill, spec.dtype.numpy).tobytes())
         static = all(spec.is_static for spec in self.spec.inputs)
         return tuple(row), None if static else shapes
 
@@ -101,35 +104,55 @@ class OnnxModel:
         pinned = TensorSpec(tensor.name, tensor.dtype, (length, *tensor.shape[1:]))
         self.spec = dataclasses.replace(self.spec, inputs=(pinned,))
 
-    def probe(self) -> None:
-        """Run one and two blank rows to learn what the graph leaves open.
+    def probe(self, rows: Sequence[tuple[Row, Shapes | None]] = ()) -> None:
+        """Run one and two rows to learn what the graph leaves open: the first of `rows`, zeros and ones that it takes.
 
-        That is: which outputs have the batch dimension, and the rank of those whose shape is not declared.
-        A model with dynamic dimensions may not take the sizes tried; then what is declared stands. Raises
-        `InferenceFailed` where a model without any fails on zeros.
+        That is: which outputs have the batch dimension, and the rank of those whose shape is not declared. Made-up rows
+        prove nothing where dimensions are dynamic, or where integers may say what to do (a shape, axes); if none is
+        taken, what is declared stands there. Raises `InferenceFailed` where any other model fails on all.
         """
-        row, shapes = self.blank_row()
-        try:
-            one = self._run(self._feeds([row], shapes))
-            two = self._run(self._feeds([row, row], shapes)) if self.spec.batched else one
-        except InferenceFailed:
-            if shapes is None and not self.spec.batched:
-                raise
-            if shapes is not None:
-                return
-            one, two = self._run(self._feeds([row], shapes)), []
+        one = self._find_sample(rows)
+        if one is None or self.sample is None:
+            return
+        row, shapes = self.sample
+        two: Sequence[Any] = []
+        if self.spec.batched:
+            try:
+                two = self._run(self._feeds([row, row], shapes))
+            except InferenceFailed:
+                if shapes is not None:
+                    return
         leads = tuple(
             self.spec.batched and a.ndim > 0 and a.shape[0] == 1 and (not two or b.shape[0] == 2)
             for a, b in zip(one, two or one, strict=True)
         )
         outputs = tuple(
-            _settle_shape(spec, declared, lead, array.ndim - lead)
+            settle_output(spec, declared, lead, array.ndim - lead)
             for spec, declared, lead, array in zip(self.spec.outputs, self.spec.leads, leads, one, strict=True)
         )
         stackable = self.spec.batched and bool(two) and all(leads)
         self.spec = ModelSpec(self.spec.inputs, outputs, self.spec.batched, leads, stackable)
-        if stackable or not self.spec.batched:
+        if self.providers == [CPU] and (stackable or not self.spec.batched):
             self._buffers = RunBuffers(self._session, self.spec.inputs, outputs, self.spec.batched)
+
+    def _find_sample(self, rows: Sequence[tuple[Row, Shapes | None]]) -> Sequence[Any] | None:
+        """Set `sample` to the first row that the model takes and return its outputs."""
+        failed: InferenceFailed | None = None
+        for row, shapes in (*rows, self.blank_row(0), self.blank_row(1)):
+            try:
+                outputs = self._run(self._feeds([row], shapes))
+            except InferenceFailed as error:
+                failed = failed or error
+            else:
+                self.sample = row, shapes
+                return outputs
+        is_static = all(spec.is_static for spec in self.spec.inputs)
+        if failed is not None and is_static and not any(spec.dtype.numpy.kind in "iu" for spec in self.spec.inputs):
+            raise failed
+        log.warning(
+            "not warmed, the model takes neither zeros nor ones: model_warmup may say what it takes (%s)", failed
+        )
+        return None
 
     def _feeds(self, rows: Sequence[Row], shapes: Shapes | None) -> dict[str, Array]:
         feeds = {}
@@ -155,16 +178,17 @@ class OnnxModel:
             checked.append(by_row)
         return checked
 
-    def _run_foreign(self, feeds: dict[str, Array]) -> list[Array]:
+    def _run_foreign(self, feeds: dict[str, Array]) -> Sequence[Any]:
         """Run with types that numpy lacks: they go in and come out as raw memory."""
-        values = {}
+        values: dict[str, Any] = dict(feeds)
         for spec in self.spec.inputs:
-            array = feeds[spec.name]
             if spec.dtype.foreign:
-                raw = array.view(np.uint16 if array.itemsize == 2 else np.uint8)
+                raw = feeds[spec.name].view(np.uint16 if spec.dtype.numpy.itemsize == 2 else np.uint8)
                 values[spec.name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, spec.dtype.onnx)
-            else:
-                values[spec.name] = ort.OrtValue.ortvalue_from_numpy(array)
+            elif self._foreign_outputs:
+                values[spec.name] = ort.OrtValue.ortvalue_from_numpy(feeds[spec.name])
+        if not self._foreign_outputs:  # this way takes strings too
+            return self._session.run(self._output_names, values)  # type: ignore[no-any-return]
         outputs = self._session.run_with_ort_values(self._output_names, values)
         return [
             _copy_out(value, spec.dtype) if spec.dtype.foreign else value.numpy()
@@ -172,55 +196,33 @@ class OnnxModel:
         ]
 
 
+def _open(path: Path, providers: list[str], intra_op_num_threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what fails is raised, and told to whom it concerns
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise ConfigError(_why_not_loaded(error)) from error
+
+
 def _copy_out(value: Any, dtype: DType) -> Array:
     shape = value.shape()
-    size = int(np.prod(shape)) * dtype.numpy.itemsize
+    size = math.prod(shape) * dtype.numpy.itemsize
     raw = ctypes.string_at(value.data_ptr(), size) if size else b""
     return np.frombuffer(raw, dtype.numpy).reshape(shape)
 
 
-def _read_spec(session: ort.InferenceSession, batched: bool | None, path: Path) -> ModelSpec:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if not inputs:
-        raise ConfigError(f"{path}: the model has no inputs")
-    leading = [bool(node.shape) and not isinstance(node.shape[0], int) for node in inputs]
-    if batched is None:
-        batched = all(leading)
-    elif batched and not all(leading):
-        names = [node.name for node, dynamic in zip(inputs, leading, strict=True) if not dynamic]
-        raise ConfigError(f"{path}: max_batch_size: the inputs {names} have no dynamic first dimension; use 0")
-    leads = tuple(batched and bool(node.shape) and not isinstance(node.shape[0], int) for node in outputs)
-    return ModelSpec(
-        tuple(_read_tensor(node, batched, path) for node in inputs),
-        tuple(_read_tensor(node, lead, path) for node, lead in zip(outputs, leads, strict=True)),
-        batched,
-        leads,
-        batched and all(leads),
-    )
-
-
-def _settle_shape(spec: TensorSpec, declared: bool, leads: bool, rank: int) -> TensorSpec:
-    """Return the spec of an output whose rank and batch dimension are now known."""
-    shape = spec.shape
-    if declared and not leads:
-        shape = (None, *shape)
-    elif leads and not declared:
-        shape = shape[1:]
-    return TensorSpec(spec.name, spec.dtype, shape if len(shape) == rank else (None,) * rank)
-
-
-def _read_tensor(node: Any, skip_batch: bool, path: Path) -> TensorSpec:
-    kind = str(node.type)
-    name = kind.removeprefix("tensor(").removesuffix(")") if kind.startswith("tensor(") else ""
-    dtype = DTYPES.get({"float": "float32", "double": "float64"}.get(name, name))
-    if dtype is None:
-        hint = " (export scikit-learn models with zipmap=False)" if kind.startswith(("seq", "map")) else ""
-        raise ConfigError(f"{path}: {node.name}: type {kind} cannot be served{hint}")
-    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
-    try:
-        return TensorSpec(node.name, dtype, shape[1:] if skip_batch else shape)
-    except (struct.error, OverflowError, MemoryError) as error:
-        raise ConfigError(f"{path}: {node.name}: a row of shape {list(node.shape)} is too large") from error
+def _why_not_loaded(error: Exception) -> str:
+    if match := re.search(r"Opset (\d+) is under development.* domain (\S+) is till opset (\d+)", str(error)):
+        opset, domain, known = match.groups()
+        return f"opset {opset} of {domain} is too new: onnxruntime {ort.__version__} knows {known}"
+    if match := re.search(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)", str(error)):
+        return f"IR version {match[1]} is too new: onnxruntime {ort.__version__} knows {match[2]}"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

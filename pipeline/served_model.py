@@ -11,11 +11,14 @@ from msgspec import UNSET
 from pipeline.batching import NEVER, BatchPolicy
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError, InferenceFailed, InvalidInput
+from pipeline.graph_spec import ModelSpec, check_declared
 from pipeline.messages import BatchingInfo, ModelInfo, TensorInfo, WindowInfo
 from pipeline.model_config import ModelConfig
+from pipeline.model_files import MAX_FILE_BYTES, check_model_file
 from pipeline.run_times import LinearRunTime, RunTimes
-from pipeline.runtime import ModelSpec, OnnxModel
+from pipeline.runtime import OnnxModel
 from pipeline.tensors import DTYPES, STRING, Row, Shapes, TensorSpec
+from pipeline.warmup import warmup_rows
 from pipeline.window import Window
 from pipeline.workers import WorkerPool
 
@@ -29,43 +32,68 @@ AUTO_MAX_RUN_SECONDS = 0.02
 class LoadedModel:
     """A graph that was loaded, checked against its configuration and warmed. Made in a worker thread."""
 
-    def __init__(self, path: Path, config: ModelConfig) -> None:
-        """Load and warm. Raises `ConfigError` that names the file, and the key where one is to blame."""
-        batched = None if config.max_batch_size is None else config.max_batch_size > 0
+    def __init__(
+        self, path: Path, config: ModelConfig, root: Path | None = None, max_file_bytes: int = MAX_FILE_BYTES
+    ) -> None:
+        """Check, load and warm. `root` is the folder that all files must lie in (None: that of `path`).
+
+        Raises `ConfigError` that names the file, and the key where one is to blame.
+        """
         self.config = config
-        self.model = OnnxModel(path, batched=batched, intra_op_num_threads=config.intra_op_num_threads)
+        check_model_file(path, root, max_bytes=max_file_bytes, sha256=config.digest(path.parent.name))
+        self.model = OnnxModel(
+            path,
+            batched=None if config.largest_batch is None else config.largest_batch > 0,
+            intra_op_num_threads=config.intra_op_num_threads,
+            providers=config.execution_providers,
+            kind=config.instance_group.kind,
+        )
         self.run_times = RunTimes()
         self.wall_times = LinearRunTime()
         try:
+            check_declared("input", config.input, self.model.spec.inputs)
             self.sample = _sample_spec(self.model.spec, config)
             if config.window is not None:
                 self.model.pin_length(config.window.length)
-            self.model.probe()
+            rows = warmup_rows(config.model_warmup, self.model.spec.inputs)
+            self.model.probe(rows)
+            check_declared("output", config.output, self.model.spec.outputs)
             self.model.set_labels(config.labels)
             self.max_batch_size = self._warm()
+            self._warm_as_told(rows)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
         except InferenceFailed as error:
             raise ConfigError(f"{path}: warming: {error}") from error
 
     def _warm(self) -> int:
-        """Run every batch size that is a power of two; return the largest batch to use.
+        """Run every batch size that is a power of two, or allowed; return the largest batch to use.
 
         Without a configured `max_batch_size` that is the largest power of two that still runs within 20 ms.
         """
-        row, shapes = self.model.blank_row()
-        if not self.model.spec.stackable or shapes is not None:
-            return self.config.max_batch_size or UNMEASURED_MAX_BATCH_SIZE
-        largest = self.config.max_batch_size or AUTO_MAX_BATCH_SIZE
+        configured = self.config.largest_batch
+        if self.model.sample is None or not self.model.spec.stackable or self.model.sample[1] is not None:
+            return configured or UNMEASURED_MAX_BATCH_SIZE
+        row, _ = self.model.sample
         warmed = 1
-        for size in _powers_of_two(largest):
+        for size in self.config.allowed_batch_sizes or _powers_of_two(configured or AUTO_MAX_BATCH_SIZE):
             cpu_seconds, seconds = min(self._timed_run([row] * size) for _ in range(3))
             self.wall_times.observe(size, seconds)
             self.run_times.observe(size, cpu_seconds)
-            if self.config.max_batch_size is None and seconds > AUTO_MAX_RUN_SECONDS:
+            if configured is None and seconds > AUTO_MAX_RUN_SECONDS:
                 return warmed
             warmed = size
         return warmed
+
+    def _warm_as_told(self, rows: list[tuple[Row, Shapes | None]]) -> None:
+        """Run the rows of `model_warmup`. Raises `ConfigError` where the model fails on one."""
+        for at, (warmup, (row, shapes)) in enumerate(zip(self.config.model_warmup, rows, strict=True)):
+            together = warmup.batch_size if self.model.spec.stackable else 1
+            try:
+                for _ in range(warmup.count * warmup.batch_size // together):
+                    self.model.run([row] * together, shapes)
+            except InferenceFailed as error:
+                raise ConfigError(f"model_warmup[{at}]: {error}") from error
 
     def _timed_run(self, rows: list[Row]) -> tuple[float, float]:
         """Return the CPU seconds of this thread and the seconds on the clock."""
@@ -85,6 +113,8 @@ class ServedModel:
         self.config = config
         self.spec = spec
         self.default_timeout = queue.default_timeout_microseconds / 1e6 or NEVER
+        #: Whether an event may wait longer than `default_timeout` by naming a timeout of its own.
+        self.allow_timeout_override = queue.allow_timeout_override
         self.max_batch_size = loaded.max_batch_size
         self.max_queue_size = queue.max_queue_size
         is_static = all(tensor.is_static for tensor in spec.inputs)

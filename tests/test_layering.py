@@ -23,11 +23,14 @@ PURE = [
             "compression",
             "errors",
             "fair_queue",
+            "graph_spec",
             "interfaces",
             "job",
             "messages",
             "metrics",
             "model_config",
+            "onnx_wire",
+            "providers",
             "results",
             "rings",
             "run_buffers",
@@ -42,6 +45,7 @@ PURE = [
             "v2_metadata",
             "v2_responses",
             "v2_tensors",
+            "warmup",
             "window",
         )
     ),
@@ -124,6 +128,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "redis" not in found or name.startswith("pipeline/redis_")
+    assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"
 
 
 @server_modules

@@ -103,8 +103,9 @@ async def test_a_broken_model_is_reported_and_does_not_stop_the_others(
 
 
 async def test_a_fault_that_nobody_foresaw_is_reported_in_full_and_does_not_stop_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pipeline.graph_spec.MAX_ROW_BYTES", 2**70)
     put(tmp_path, "alpha")
     bad = onnx.save(onnx.identity("string", ("N", 2**30, 2**30)), tmp_path / "bad" / "1" / "model.onnx")
     put(tmp_path, "zeta")

@@ -1,0 +1,126 @@
+"""What a graph says of its inputs and outputs, as the pipeline wants it."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ConfigError
+from pipeline.model_config import DeclaredTensor
+from pipeline.tensors import DTYPES, TensorSpec
+
+TRITON_TYPES = {
+    "TYPE_BOOL": "bool",
+    "TYPE_UINT8": "uint8",
+    "TYPE_UINT16": "uint16",
+    "TYPE_UINT32": "uint32",
+    "TYPE_UINT64": "uint64",
+    "TYPE_INT8": "int8",
+    "TYPE_INT16": "int16",
+    "TYPE_INT32": "int32",
+    "TYPE_INT64": "int64",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    "TYPE_STRING": "string",
+    "TYPE_BF16": "bfloat16",
+}
+
+
+MAX_ROW_BYTES = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Inputs and outputs of one row.
+
+    `batched`: the graph has a batch dimension. `leads`: for each output, whether it has it too. `stackable`: many rows
+    may share a run; else they run one by one.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batched: bool
+    leads: tuple[bool, ...]
+    stackable: bool
+
+
+def read_spec(inputs: Sequence[Any], outputs: Sequence[Any], batched: bool | None) -> ModelSpec:
+    """Return the spec of ONNX Runtime's `NodeArg`s; `batched` None means: find out. Raises `ConfigError`."""
+    if not inputs:
+        raise ConfigError("the model has no inputs")
+    leading = [_is_dynamic(node) for node in inputs]
+    if batched is None:
+        batched = all(leading)
+    elif batched and not all(leading):
+        names = [node.name for node, dynamic in zip(inputs, leading, strict=True) if not dynamic]
+        raise ConfigError(f"max_batch_size: the inputs {names} have no dynamic first dimension; use 0")
+    leads = tuple(batched and _is_dynamic(node) for node in outputs)
+    spec = ModelSpec(
+        tuple(_read_tensor(node, batched) for node in inputs),
+        tuple(_read_tensor(node, lead) for node, lead in zip(outputs, leads, strict=True)),
+        batched,
+        leads,
+        batched and all(leads),
+    )
+    foreign = next((tensor for tensor in spec.outputs if tensor.dtype.foreign), None)
+    strings = next((tensor for tensor in spec.inputs if tensor.dtype is DTYPES["string"]), None)
+    if foreign and strings:
+        raise ConfigError(
+            f"{strings.name}: string inputs beside {foreign.dtype.name} outputs ({foreign.name}) cannot be served: "
+            "ONNX Runtime's Python takes the one or gives the other; cast the output to float32"
+        )
+    return spec
+
+
+def settle_output(spec: TensorSpec, declared: bool, leads: bool, rank: int) -> TensorSpec:
+    """Return the spec of an output whose rank and batch dimension are now known."""
+    shape = spec.shape
+    if declared and not leads:
+        shape = (None, *shape)
+    elif leads and not declared:
+        shape = shape[1:]
+    return TensorSpec(spec.name, spec.dtype, shape if len(shape) == rank else (None,) * rank)
+
+
+def check_declared(key: str, declared: Sequence[DeclaredTensor], tensors: Sequence[TensorSpec]) -> None:
+    """Compare what a configuration says of the inputs or outputs with the graph.
+
+    The graph's fixed sizes must be repeated, its dynamic ones may be narrowed. Raises `ConfigError` with tensor,
+    expected and found.
+    """
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for said in declared:
+        tensor = by_name.get(said.name)
+        if tensor is None:
+            raise ConfigError(f"{key}.{said.name}: the graph has no such {key}, expected one of {list(by_name)}")
+        if TRITON_TYPES.get(said.data_type, said.data_type) != tensor.dtype.name:
+            raise ConfigError(f"{key}.{said.name}.data_type: the graph has {tensor.dtype.name}, found {said.data_type}")
+        fits = len(said.dims) == len(tensor.shape) and all(
+            size is None or size == dim for size, dim in zip(tensor.shape, said.dims, strict=True)
+        )
+        if not fits:
+            expected = [-1 if size is None else size for size in tensor.shape]
+            raise ConfigError(f"{key}.{said.name}.dims: the graph has {expected} for a row, found {said.dims}")
+
+
+def _is_dynamic(node: Any) -> bool:
+    return bool(node.shape) and not isinstance(node.shape[0], int)
+
+
+def _read_tensor(node: Any, skip_batch: bool) -> TensorSpec:
+    kind = str(node.type)
+    inner = kind.removeprefix("optional(").removesuffix(")") if kind.startswith("optional(tensor(") else kind
+    name = inner.removeprefix("tensor(").removesuffix(")") if inner.startswith("tensor(") else ""
+    dtype = DTYPES.get({"float": "float32", "double": "float64"}.get(name, name))
+    if dtype is None:
+        hint = " (export scikit-learn models with zipmap=False)" if kind.startswith(("seq", "map")) else ""
+        raise ConfigError(f"{node.name}: type {kind} cannot be served{hint}")
+    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
+    try:
+        spec = TensorSpec(node.name, dtype, shape[1:] if skip_batch else shape)
+    except (struct.error, OverflowError, MemoryError) as error:
+        raise ConfigError(f"{node.name}: a row of shape {list(node.shape)} is too large") from error
+    if spec.size * max(dtype.numpy.itemsize, 1) > MAX_ROW_BYTES:
+        raise ConfigError(f"{node.name}: a row of shape {list(node.shape)} is too large, at most {MAX_ROW_BYTES} bytes")
+    return spec
