@@ -7,7 +7,7 @@
     ├── UnknownModel         no model of that name or version
     ├── ModelUnavailable     the model exists, but cannot serve now
     ├── Overloaded           a bound was reached; try again later
-    ├── DeadlineExceeded     the event waited past its deadline and was not run
+    ├── DeadlineExceeded     the deadline has passed or cannot be met any more; not run
     ├── InferenceFailed      the model itself failed on this row
     ├── ShuttingDown         the server is draining
     └── ConfigError          a file or setting of the operator is wrong
@@ -87,7 +87,7 @@ class Overloaded(WaterspoutError):
 
 
 class DeadlineExceeded(WaterspoutError):
-    """The event's deadline passed while it waited; it was not run."""
+    """The event's deadline passed while it waited, or could not be met any more; it was not run."""
 
     code = "deadline_exceeded"
     retryable = True

@@ -46,7 +46,7 @@ class RunTimes:
 class LinearRunTime:
     """Seconds on the clock as fixed + per_row * rows, by least squares that forget exponentially.
 
-    `upper` lies above by three times the mean relative deviation. Measurements that lie far off count in part only: a
+    `upper` lies above by three mean deviations. Measurements that lie far off count in part only: a
     hiccup changes little, while a lasting change is followed within some dozens of runs. As long as all batches are of
     one size the slope cannot be seen: then both terms are scaled alike. Neither becomes negative.
     """
@@ -76,9 +76,14 @@ class LinearRunTime:
         """Return the expected seconds."""
         return self.fixed + self.per_row * rows
 
+    @property
+    def margin(self) -> float:
+        """How much longer than expected a run may take, as a part of that; at most as long again."""
+        return min(MARGIN * self.deviation, 1.0)
+
     def upper(self, rows: int) -> float:
         """Return seconds that a run rarely exceeds."""
-        return self.expect(rows) * (1.0 + MARGIN * self.deviation)
+        return self.expect(rows) * (1.0 + self.margin)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Take one more measurement."""

@@ -13,7 +13,7 @@ class LatencySlo:
 
     The next batch is the largest that the oldest deadline allows. Where more waits than a full batch, the oldest rows
     would make the batches ever smaller and all of them late: then these are refused, and batches stay full. Full is
-    what takes half of the bound at most, since a row may have to wait for the run before its own.
+    what is expected to take half of the bound at most, since a row may have to wait for the run before its own.
     """
 
     __slots__ = ("_late", "_policy", "_seconds", "times")
@@ -37,7 +37,7 @@ class LatencySlo:
     @property
     def full(self) -> int:
         """Rows of the largest batch that can be run again and again; at least 1."""
-        return max(1, self.largest(self._seconds / 2))
+        return max(1, self._largest(self._seconds / 2, 0.0))
 
     def seconds_of(self, rows: int) -> float:
         """Return the seconds that a batch rarely exceeds."""
@@ -45,16 +45,7 @@ class LatencySlo:
 
     def largest(self, within: float) -> int:
         """Return the rows of the largest batch that is done within so many seconds; 0 where none is."""
-        allowed = self._policy.allowed_batch_sizes
-        if allowed:
-            return max([size for size in allowed if self.times.upper(size) <= within], default=0)
-        rows, most = 0, self._policy.max_batch_size
-        step = 1 << most.bit_length()
-        while step:  # `upper` rises with the rows
-            if rows + step <= most and self.times.upper(rows + step) <= within:
-                rows += step
-            step >>= 1
-        return rows
+        return self._largest(within, self.times.margin)
 
     def batch_rows(self, waiting: int, left: float) -> int:
         """Return how many of the waiting rows to run, where the earliest deadline is `left` seconds away.
@@ -70,6 +61,18 @@ class LatencySlo:
             self._late += 1
             if self._late % PROBE_EVERY == 1:  # or it would never show that the model is quicker again
                 return 1
+        return rows
+
+    def _largest(self, within: float, margin: float) -> int:
+        times, allowed = self.times, self._policy.allowed_batch_sizes
+        if allowed:
+            return max([size for size in allowed if times.expect(size) * (1.0 + margin) <= within], default=0)
+        rows, most = 0, self._policy.max_batch_size
+        step = 1 << most.bit_length()
+        while step:  # a larger batch takes no less
+            if rows + step <= most and times.expect(rows + step) * (1.0 + margin) <= within:
+                rows += step
+            step >>= 1
         return rows
 
     def late_within(self, waiting: int) -> float:

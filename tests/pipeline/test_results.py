@@ -129,3 +129,11 @@ def test_labels_of_several_outputs_are_told_apart_by_name() -> None:
         labels={"scores": NAMES, "wet": ["dry", "wet"]},
     )
     assert made.labels == [{"scores": "walk", "wet": "wet"}, {"scores": "sit", "wet": "dry"}]
+
+
+def test_rows_that_are_not_kept_are_never_seen() -> None:
+    made = result((SCORES, floats([0, 1, 0], [3, 2, 1], [-2, -2, -1])), labels={"scores": NAMES})
+    made.keep(2)
+    assert (made.size, made.labels) == (2, ["walk", "sit"])
+    assert made.rows(lists=True) == [{"scores": [0, 1, 0]}, {"scores": [3, 2, 1]}]
+    assert len(made.rows(lists=False)) == 2

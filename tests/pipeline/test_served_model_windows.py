@@ -9,10 +9,12 @@ from onnx import ModelProto
 
 from pipeline.codec import MSGPACK
 from pipeline.errors import ConfigError, InvalidInput
-from pipeline.model_config import ModelConfig, WindowConfig
+from pipeline.messages import Failure
+from pipeline.model_config import DynamicBatching, ModelConfig, WindowConfig
 from pipeline.served_model import LoadedModel
 from tests import onnx_models as onnx
 from tests.pipeline.served_parts import Served
+from tests.pipeline.session_parts import Client
 
 WINDOW = ModelConfig(window=WindowConfig(3, 2))
 SAMPLES = [[float(n), 10.0 * n] for n in range(7)]
@@ -42,6 +44,21 @@ async def test_samples_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ]
         with pytest.raises(InvalidInput, match=r"^data: missing, expected a sample"):
             served.model.samples(UNSET)
+
+
+async def test_samples_of_a_priority_that_the_model_does_not_have_are_not_taken(tmp_path: Path) -> None:
+    batching = DynamicBatching(priority_levels=2, default_priority_level=1)
+    config = ModelConfig(window=WindowConfig(3, 2), dynamic_batching=batching)
+    async with Served(onnx.mean_over_time(("N", 3, 2)), tmp_path, config) as served:
+        client = Client(served.model)
+        client.send(SAMPLES[:2])
+        client.send(SAMPLES[2:3], priority=3)
+        (refused,) = client.read_all(Failure)
+        assert refused.error.message == "priority: expected 0 to 2, got 3"
+        client.send(SAMPLES[2:3], priority=2)
+        await served.model.engine.drained()
+        (answer,) = client.predictions()
+        assert answer.outputs == MEANS[0]
 
 
 async def test_a_window_over_a_graph_without_a_batch_dimension(tmp_path: Path) -> None:

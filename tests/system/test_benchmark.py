@@ -21,3 +21,10 @@ def test_the_benchmark_measures_every_server_side_by_side(tmp_path: Path) -> Non
     assert all(sample["load"]["predictions"] > 0 for sample in results["samples"])
     assert not results["failures"]
     assert "## Must reach" in done.stdout
+
+
+def test_a_polite_client_is_measured_beside_a_flooder() -> None:
+    command = [sys.executable, "-m", "benchmarks.fairness", "--seconds", "0.5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| polite, beside the flooder | " in done.stdout
