@@ -51,26 +51,20 @@ _OF_A_MODEL: Final = {
     "/ready": (ModelReadyHandler, {"GET": json(ModelReady, errors=OF_MODELS)}),
     "/config": (ModelConfigHandler, {"GET": json(ModelConfiguration, errors=OF_MODELS)}),
     "/stats": (StatisticsHandler, {"GET": json(Statistics, errors=OF_MODELS)}),
-    "/infer": (
-        InferHandler,
-        {
-            "POST": Operation(
-                gives={"application/json": InferResponse, "application/octet-stream": None},
-                takes={"application/json": InferRequest, "application/octet-stream": None},
-                errors=OF_INFERENCE,
-                headers=(HEADER_LENGTH,),
-            )
-        },
-    ),
 }
 
-#: The first door whose path fits answers.
+_INFER: Final = {
+    "POST": Operation(
+        gives={"application/json": InferResponse, "application/octet-stream": None},
+        takes={"application/json": InferRequest, "application/octet-stream": None},
+        errors=OF_INFERENCE,
+        headers=(HEADER_LENGTH,),
+    )
+}
+
+#: The first door whose path fits answers; those that are knocked at most come first, since each is tried in turn.
 DOORS: Final = (
-    Door("/v1/stream", StreamHandler),
-    Door("/v1/echo", EchoHandler),
-    Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
-    Door("/v1/models/{model}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
-    Door("/v1/models/{model}/stream", StreamHandler),
+    Door("/v2/models/{model}/infer", InferHandler, _INFER),
     Door(
         "/v1/models/{model}/predict",
         PredictHandler,
@@ -83,12 +77,18 @@ DOORS: Final = (
             )
         },
     ),
+    Door("/v1/stream", StreamHandler),
+    Door("/v1/echo", EchoHandler),
+    Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
+    Door("/v1/models/{model}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
+    Door("/v1/models/{model}/stream", StreamHandler),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),
     Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}),
     Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}),
     Door("/v2/models", ModelListHandler, {"GET": json(ModelList)}),
     Door("/v2/models/stats", StatisticsHandler, {"GET": json(Statistics)}),
+    Door("/v2/models/{model}/versions/{version}/infer", InferHandler, _INFER),
     *(
         Door(f"/v2/models/{{model}}{version}{path}", handler, operations)
         for version in ("", "/versions/{version}")

@@ -71,7 +71,7 @@ def test_no_door_fails_or_answers_what_is_not_written(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: Any) -> None:
         if "model" in case.path_parameters and len(str(case.path_parameters["model"])) % 3:
             case.path_parameters["model"] = MODEL  # a random name would be all that is ever looked at
         if "version" in case.path_parameters and len(str(case.path_parameters["version"])) % 3:
@@ -79,7 +79,8 @@ def test_no_door_fails_or_answers_what_is_not_written(
         seen.add(case.call_and_validate(base_url=address, checks=CHECKS, timeout=10).status_code)
 
     ask()
-    assert seen & ({400, 404} if method == "post" or mode is NEGATIVE else {200})
+    fits = mode is POSITIVE and not path.endswith(("/infer", "/predict"))  # to these random tensors do not fit
+    assert seen & ({200} if fits else {400, 404})
     sound.check_log()
 
 
