@@ -1,14 +1,17 @@
 """All doors in one table."""
 
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import tornado.web
 
 from handlers.base import NotFoundHandler, ServerState
+from handlers.docs import DocsHandler
+from handlers.doors import OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
-from handlers.health import HealthHandler, MetricsHandler, ReadyHandler
-from handlers.infer import InferHandler
-from handlers.models import ModelsHandler
+from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
+from handlers.infer import HEADER_LENGTH, InferHandler
+from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
     LiveHandler,
     ModelConfigHandler,
@@ -21,45 +24,99 @@ from handlers.open_inference import (
     V2NotFoundHandler,
     V2ReadyHandler,
 )
-from handlers.predict import PredictHandler
+from handlers.openapi import OpenApiHandler, document
+from handlers.predict import PARAMETERS, PredictHandler
 from handlers.stream import StreamHandler
+from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.metrics import make_registry
+from pipeline.v2_messages import IndexEntry, IndexRequest, InferRequest, InferResponse
+from pipeline.v2_metadata import (
+    ModelConfiguration,
+    ModelList,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    Statistics,
+)
 
-V2_DOORS = {
-    "": ModelMetadataHandler,
-    "/ready": ModelReadyHandler,
-    "/config": ModelConfigHandler,
-    "/infer": InferHandler,
-    "/stats": StatisticsHandler,
+_EVENTS: Final = (Event, [Event])
+_ANSWERS: Final = (Prediction, [Prediction, Failure])
+_BOTH: Final = ("application/json", "application/msgpack")
+_STREAMED: Final = ("application/x-ndjson", "text/event-stream")
+
+_OF_A_MODEL: Final = {
+    "": (ModelMetadataHandler, {"GET": json(ModelMetadata, errors=OF_MODELS)}),
+    "/ready": (ModelReadyHandler, {"GET": json(ModelReady, errors=OF_MODELS)}),
+    "/config": (ModelConfigHandler, {"GET": json(ModelConfiguration, errors=OF_MODELS)}),
+    "/stats": (StatisticsHandler, {"GET": json(Statistics, errors=OF_MODELS)}),
 }
+
+_INFER: Final = {
+    "POST": Operation(
+        gives={"application/json": InferResponse, "application/octet-stream": None},
+        takes={"application/json": InferRequest, "application/octet-stream": None},
+        errors=OF_INFERENCE,
+        headers=(HEADER_LENGTH,),
+    )
+}
+
+#: The first door whose path fits answers; those that are knocked at most come first, since each is tried in turn.
+DOORS: Final = (
+    Door("/v2/models/{model}/infer", InferHandler, _INFER),
+    Door(
+        "/v1/models/{model}/predict",
+        PredictHandler,
+        {
+            "POST": Operation(
+                gives={**dict.fromkeys(_BOTH, _ANSWERS), **dict.fromkeys(_STREAMED)},
+                takes=dict.fromkeys(_BOTH, _EVENTS),
+                errors=OF_INFERENCE,
+                query=tuple(sorted(PARAMETERS)),
+            )
+        },
+    ),
+    Door("/v1/stream", StreamHandler),
+    Door("/v1/echo", EchoHandler),
+    Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
+    Door("/v1/models/{model}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
+    Door("/v1/models/{model}/stream", StreamHandler),
+    Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
+    Door("/v2/", ServerMetadataHandler),
+    Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}),
+    Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}),
+    Door("/v2/models", ModelListHandler, {"GET": json(ModelList)}),
+    Door("/v2/models/stats", StatisticsHandler, {"GET": json(Statistics)}),
+    Door("/v2/models/{model}/versions/{version}/infer", InferHandler, _INFER),
+    *(
+        Door(f"/v2/models/{{model}}{version}{path}", handler, operations)
+        for version in ("", "/versions/{version}")
+        for path, (handler, operations) in _OF_A_MODEL.items()
+    ),
+    Door(
+        "/v2/repository/index",
+        RepositoryIndexHandler,
+        {"POST": json([IndexEntry], takes={"application/json": IndexRequest}, errors=OF_BODIES, takes_nothing=True)},
+    ),
+    Door("/healthz", HealthHandler, {"GET": json(Health)}),
+    Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}),
+    Door("/metrics", MetricsHandler, {"GET": Operation({"text/plain": None})}),
+    Door("/openapi.json", OpenApiHandler),
+    Door("/docs", DocsHandler),
+    Door("/docs/{file}", DocsHandler),
+)
 
 
 def make_app(state: ServerState) -> tornado.web.Application:
     """Return the application that serves every door."""
-    shared = {"state": state}
-    routes: list[Any] = [
-        (r"/v1/stream", StreamHandler, shared),
-        (r"/v1/echo", EchoHandler, shared),
-        (r"/v1/models", ModelsHandler, shared),
-        (r"/v1/models/([^/]+)", ModelsHandler, shared),
-        (r"/v1/models/([^/]+)/stream", StreamHandler, shared),
-        (r"/v1/models/([^/]+)/predict", PredictHandler, shared),
-        (r"/v2/?", ServerMetadataHandler, shared),
-        (r"/v2/health/live", LiveHandler, shared),
-        (r"/v2/health/ready", V2ReadyHandler, shared),
-        (r"/v2/models", ModelListHandler, shared),
-        (r"/v2/models/stats", StatisticsHandler, shared),
-        *(
-            (f"/v2/models/([^/]+){version}{door}", handler, shared)
-            for version in ("", "/versions/([^/]+)")
-            for door, handler in V2_DOORS.items()
-        ),
-        (r"/v2/repository/index", RepositoryIndexHandler, shared),
-        (r"/v2/.*", V2NotFoundHandler, shared),
-        (r"/healthz", HealthHandler, shared),
-        (r"/readyz", ReadyHandler, shared),
-        (r"/metrics", MetricsHandler, {**shared, "registry": make_registry(state.stats)}),
-    ]
+    shared: dict[str, Any] = {"state": state}
+    own: dict[Any, dict[str, Any]] = {
+        MetricsHandler: {"registry": make_registry(state.stats)},
+        OpenApiHandler: {"description": msgspec.json.encode(document(DOORS))},
+    }
+    routes: list[Any] = [(door.pattern, door.handler, {**shared, **own.get(door.handler, {})}) for door in DOORS]
+    routes.append((r"/v2/.*", V2NotFoundHandler, shared))
     return tornado.web.Application(
         routes, default_handler_class=NotFoundHandler, default_handler_args=shared, log_function=_log_nothing
     )

@@ -1,9 +1,31 @@
 """`/healthz`, `/readyz` and `/metrics`."""
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from handlers.base import JsonHandler, ServerState
+
+
+class Health(Struct):
+    """The process answers."""
+
+    live: bool
+
+
+class ModelNames(Struct):
+    """The models that are ready, and those that could not be loaded."""
+
+    ready: list[str]
+    broken: list[str]
+
+
+class Readiness(Struct):
+    """Whether events are welcome: `starting`, `ready` or `draining`."""
+
+    ready: bool
+    status: str
+    models: ModelNames
 
 
 class HealthHandler(JsonHandler):
@@ -11,7 +33,7 @@ class HealthHandler(JsonHandler):
 
     def get(self) -> None:
         """Say so."""
-        self.reply({"live": True})
+        self.reply(Health(True))
 
 
 class ReadyHandler(JsonHandler):
@@ -22,8 +44,8 @@ class ReadyHandler(JsonHandler):
         state = self.state
         ready = state.ready and not state.draining
         status = "draining" if state.draining else "ready" if state.ready else "starting"
-        models = {"ready": [model.name for model in state.repository], "broken": state.repository.broken}
-        self.reply({"ready": ready, "status": status, "models": models}, status=200 if ready else 503)
+        models = ModelNames([model.name for model in state.repository], state.repository.broken)
+        self.reply(Readiness(ready, status, models), status=200 if ready else 503)
 
 
 class MetricsHandler(JsonHandler):

@@ -17,7 +17,7 @@ from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.session import Session
 from pipeline.stream import encode_unencodable
 
-_PARAMETERS: Final = frozenset(("version", "key", "timings", "tensors"))
+PARAMETERS: Final = frozenset(("version", "key", "timings", "tensors"))
 _NDJSON: Final = "application/x-ndjson"
 _SSE: Final = "text/event-stream"
 
@@ -61,7 +61,7 @@ class PredictHandler(BoundedBodyHandler):
             return
         state, headers = self.state, self.request.headers
         codec = codec_for(headers.get("Content-Type", ""))
-        query = self.query(_PARAMETERS)
+        query = self.query(PARAMETERS)
         version = query.get("version")
         state.repository.get(name, version)
         options = dataclasses.replace(

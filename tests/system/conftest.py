@@ -11,7 +11,7 @@ import pytest
 
 from .graphs import write_zoo
 from .process import Server, running_server
-from .v2_models import write_models
+from .v2_models import write_broken_model, write_models
 
 StartServer = Callable[..., Server]
 
@@ -67,6 +67,7 @@ def _zoo(zoo_models: Path) -> Iterator[Server]:
 def _tensors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("tensors")
     write_models(root)
+    write_broken_model(root)
     with running_server("--models", str(root), allowed="model broken is not served") as server:
         server.check_log("model broken is not served")
         yield server

@@ -1,5 +1,6 @@
 """The models that the Open Inference Protocol's tests ask, one per kind of tensor."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,12 +39,16 @@ CONFIGS: Final[dict[str, str]] = {
 }
 
 
-def write_models(root: Path) -> None:
-    """Fill a model repository; one of its models is broken."""
-    for name, proto in MODELS.items():
-        onnx.save(proto, root / name / "1" / "model.onnx")
-    for name, config in CONFIGS.items():
-        (root / name / "config.toml").write_text(config)
+def write_models(root: Path, names: Collection[str] = tuple(MODELS)) -> None:
+    """Put models into a repository."""
+    for name in names:
+        onnx.save(MODELS[name], root / name / "1" / "model.onnx")
+        if name in CONFIGS:
+            (root / name / "config.toml").write_text(CONFIGS[name])
+
+
+def write_broken_model(root: Path) -> None:
+    """Put a model into a repository that cannot be loaded: `broken`, version 3."""
     (root / "broken" / "3").mkdir(parents=True)
     (root / "broken" / "3" / "model.onnx").write_bytes(b"no model")
 
