@@ -14,6 +14,7 @@ HOT_PATH = [
     "pipeline/batching.py",
     "pipeline/engine.py",
     "pipeline/results.py",
+    "pipeline/routes.py",
     "pipeline/run_times.py",
     "pipeline/session.py",
     "pipeline/stats.py",

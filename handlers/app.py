@@ -21,6 +21,7 @@ def make_app(state: ServerState) -> tornado.web.Application:
         (r"/v1/echo", EchoHandler, shared),
         (r"/v1/models", ModelsHandler, shared),
         (r"/v1/models/([^/]+)", ModelsHandler, shared),
+        (r"/v1/models/([^/]+)/versions/([^/]+)", ModelsHandler, shared),
         (r"/v1/models/([^/]+)/stream", StreamHandler, shared),
         (r"/v1/models/([^/]+)/predict", PredictHandler, shared),
         (r"/healthz", HealthHandler, shared),

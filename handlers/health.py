@@ -22,7 +22,8 @@ class ReadyHandler(JsonHandler):
         state = self.state
         ready = state.ready and not state.draining
         status = "draining" if state.draining else "ready" if state.ready else "starting"
-        models = {"ready": [model.name for model in state.repository], "broken": state.repository.broken}
+        names = list(dict.fromkeys(model.name for model in state.repository))
+        models = {"ready": names, "broken": state.repository.broken}
         self.reply({"ready": ready, "status": status, "models": models}, status=200 if ready else 503)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from pipeline.errors import ConfigError
+from pipeline.version_policy import Version, VersionPolicy
 from pipeline.window import WindowSpec
 
 Microseconds = Annotated[int, Meta(ge=0, le=60_000_000)]
@@ -53,6 +54,8 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     inline_below_microseconds: Microseconds = 200
     window: WindowConfig | None = None
     labels: dict[str, list[str]] = {}
+    version_policy: VersionPolicy = field(default_factory=VersionPolicy)
+    version_labels: dict[str, Version] = {}
 
     @property
     def window_spec(self) -> WindowSpec | None:

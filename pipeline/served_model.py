@@ -105,6 +105,7 @@ class ServedModel:
         self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
         self._sample = loaded.sample
+        self.window_layout: object = (self._window, self._sample)
         self._only = spec.inputs[0] if len(spec.inputs) == 1 else None
         takes_any_bytes = self._only is not None and self._only.dtype is not DTYPES["bool"]
         self.row_bytes = spec.inputs[0].nbytes if takes_any_bytes else -1

@@ -24,6 +24,7 @@ PURE = [
             "metrics",
             "model_config",
             "results",
+            "routes",
             "run_buffers",
             "run_times",
             "session",
@@ -31,6 +32,7 @@ PURE = [
             "stats",
             "stream",
             "tensors",
+            "version_policy",
             "window",
         )
     ),

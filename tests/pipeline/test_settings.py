@@ -29,6 +29,8 @@ def test_without_any_source_everything_has_its_default() -> None:
     assert values(settings) == {
         "model": None,
         "models": Path("models"),
+        "model_control": "none",
+        "load_models": [],
         "config": None,
         "address": "127.0.0.1",
         "port": 8888,
