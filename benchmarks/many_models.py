@@ -33,7 +33,10 @@ def measure(root: Path) -> tuple[float, int]:
 
 def table(counts: Sequence[int]) -> list[str]:
     """Measure every count, the empty repository first, which the others are compared with."""
-    lines = ["models  start s  per model ms  RSS MiB  per model KiB", "------  -------  ------------  -------  -------------"]
+    lines = [
+        "models  start s  per model ms  RSS MiB  per model KiB",
+        "------  -------  ------------  -------  -------------",
+    ]
     empty = (0.0, 0)
     for count in (0, *counts):
         with tempfile.TemporaryDirectory(prefix="waterspout-") as folder:

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     model: CliPositionalArg[Path | None] = Field(None, description="serve one .onnx file under its stem")
     models: Path = Field(Path("models"), description="model repository: DIR/<name>/<version>/model.onnx")
     model_control: Literal["none", "poll", "explicit"] = Field(
-        "none", description="follow changes of the models: never, as the folder changes, or as requests ask for"
+        "none", description="what is loaded: what is there at the start, what comes and goes, or only load_models"
     )
     load_models: list[str] = Field([], description="with explicit control: models to load at the start (repeatable)")
     config: Path | None = Field(None, description="TOML file with any of these settings")
