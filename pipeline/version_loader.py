@@ -85,7 +85,8 @@ class VersionLoader:
                     self._reject(versions, item, error)
                     versions.tried[item.version] = item.fingerprint
         versions.relabel(labels)
-        for version in [v for v in versions.ready if v not in wanted and v not in unrest] if wanted else []:
+        needed = {*wanted, *unrest, *versions.labels.values()}
+        for version in [v for v in versions.ready if v not in needed] if wanted else []:
             versions.tried.pop(version, None)
             self._retire(versions, versions.ready.pop(version))
         for version in [v for v in versions.reasons if v not in found.versions]:

@@ -240,6 +240,21 @@ async def test_a_label_stays_with_a_good_version_where_its_new_one_is_broken(tmp
         assert await serving(models, "stable") == 1.0
 
 
+async def test_a_version_that_a_label_stays_with_is_served_although_it_is_chosen_no_more(tmp_path: Path) -> None:
+    for version in ("2", "3"):
+        put_constant(tmp_path, version)
+    configure(tmp_path, "[version_policy.specific]\nversions = [2, 3]\n[version_labels]\nstable = 3\n")
+    async with repository(tmp_path) as models:
+        path = put_constant(tmp_path, "4")
+        path.write_bytes(b"garbage")
+        configure(tmp_path, "[version_policy.specific]\nversions = [2, 4]\n[version_labels]\nstable = 4\n")
+        await refreshed(models)
+        assert (models.versions("m"), await serving(models, "stable")) == (["2", "3"], 3.0)
+        put_constant(tmp_path, "4")
+        await refreshed(models)
+        assert (models.versions("m"), await serving(models, "stable")) == (["2", "4"], 4.0)
+
+
 async def test_what_is_gone_from_the_disk_is_retired(tmp_path: Path) -> None:
     for version in ("1", "2"):
         put_constant(tmp_path, version)
