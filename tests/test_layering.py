@@ -113,6 +113,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     found = packages(path)
     name = name_of(path)
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
+    assert "watchfiles" not in found or name == "pipeline/model_watch.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "redis" not in found or name.startswith("pipeline/redis_")
 
