@@ -23,7 +23,9 @@ from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.interfaces import KeyBudget
-from pipeline.repository import Found, Repository, find_models, single_model
+from pipeline.model_folder import Look, find_models, single_model
+from pipeline.model_watch import ModelWatch
+from pipeline.repository import Repository
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
 from pipeline.workers import WorkerPool
@@ -49,7 +51,15 @@ class Server:
         self.settings = settings
         self.stats = ServerStats()
         self.workers = WorkerPool(cores)
-        self.repository = Repository(self.stats, self.workers, cores)
+        is_explicit = settings.model_control == "explicit"
+        self.repository = Repository(
+            self.stats, self.workers, cores, self._look, only=settings.load_models if is_explicit else None
+        )
+        self.watch = ModelWatch(
+            self.repository,
+            settings.model.parent if settings.model else settings.models,
+            recursive=settings.model is None,
+        )
         self.heartbeat = Heartbeat(
             HeartbeatOptions(settings.ping_after_seconds, settings.pong_wait_seconds, settings.slow_consumer_seconds)
         )
@@ -78,14 +88,16 @@ class Server:
     async def start(self) -> str:
         """Listen, load and warm the models; return the server's URL once it is ready."""
         settings = self.settings
-        found = _find(settings)
+        self._look()  # a wrong folder is told before anything else
         try:
             sockets = tornado.netutil.bind_sockets(settings.port, settings.address, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
         self.http.add_sockets(sockets)
         self.heartbeat.start()
-        await self.repository.load_all(found)
+        if settings.model_control == "poll":
+            self.watch.start()
+        await self.repository.load_all()
         if settings.model is not None and self.repository.broken:
             raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
         self.state.ready = True
@@ -101,6 +113,7 @@ class Server:
         log.info("draining %d sockets", len(self.heartbeat))
         self.state.draining = True
         self.http.stop()
+        await self.watch.stop()
         in_time = True
         try:
             async with asyncio.timeout(self.settings.drain_seconds):
@@ -122,6 +135,10 @@ class Server:
         self.heartbeat.stop()
         self.workers.shutdown()
         return in_time
+
+    def _look(self) -> Look:
+        """Look for models; called in the loader's thread too."""
+        return single_model(self.settings.model) if self.settings.model else find_models(self.settings.models)
 
 
 async def serve(settings: Settings) -> int:
@@ -150,10 +167,6 @@ async def serve(settings: Settings) -> int:
     in_time = await server.stop()
     log.info("stopped")
     return 0 if in_time else 1
-
-
-def _find(settings: Settings) -> list[Found]:
-    return [single_model(settings.model)] if settings.model else find_models(settings.models)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:

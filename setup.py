@@ -19,6 +19,7 @@ HOT_PATH = [
     "pipeline/job.py",
     "pipeline/results.py",
     "pipeline/rings.py",
+    "pipeline/routes.py",
     "pipeline/run_times.py",
     "pipeline/session.py",
     "pipeline/slo.py",

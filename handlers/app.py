@@ -11,6 +11,7 @@ from handlers.doors import OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, 
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
 from handlers.infer import HEADER_LENGTH, InferHandler
+from handlers.models import PARAMETERS as MODEL_PARAMETERS
 from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
     LiveHandler,
@@ -80,7 +81,12 @@ DOORS: Final = (
     Door("/v1/stream", StreamHandler),
     Door("/v1/echo", EchoHandler),
     Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
-    Door("/v1/models/{model}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
+    Door(
+        "/v1/models/{model}",
+        ModelsHandler,
+        {"GET": json(ModelInfo, errors=OF_MODELS, query=tuple(sorted(MODEL_PARAMETERS)))},
+    ),
+    Door("/v1/models/{model}/versions/{version}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
     Door("/v1/models/{model}/stream", StreamHandler),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),

@@ -44,7 +44,8 @@ class ReadyHandler(JsonHandler):
         state = self.state
         ready = state.ready and not state.draining
         status = "draining" if state.draining else "ready" if state.ready else "starting"
-        models = ModelNames([model.name for model in state.repository], state.repository.broken)
+        names = list(dict.fromkeys(model.name for model in state.repository))
+        models = ModelNames(names, state.repository.broken)
         self.reply(Readiness(ready, status, models), status=200 if ready else 503)
 
 

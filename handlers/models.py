@@ -1,4 +1,6 @@
-"""`GET /v1/models[/{model}]`: what is served, and what it takes."""
+"""`GET /v1/models[/{model}[/versions/{version}]]`: what is served, and what it takes."""
+
+from typing import Final
 
 from msgspec import Struct
 
@@ -12,10 +14,19 @@ class Models(Struct):
     models: list[ModelInfo]
 
 
-class ModelsHandler(JsonHandler):
-    """All models, or one."""
+PARAMETERS: Final = frozenset(("version",))
 
-    def get(self, name: str | None = None) -> None:
-        """Describe them; 404 where there is no such model."""
+
+class ModelsHandler(JsonHandler):
+    """All models, one, or one version of it; `?version=` takes a label too."""
+
+    def get(self, name: str | None = None, version: str | None = None) -> None:
+        """Describe them; 404 where there is no such model or version."""
         repository = self.state.repository
-        self.reply(Models(repository.describe_all()) if name is None else repository.describe(name))
+        if name is None:
+            self.query(frozenset())
+            self.reply(Models(repository.describe_all()))
+            return
+        if version is None:
+            version = self.query(PARAMETERS).get("version")
+        self.reply(repository.describe(name, version))

@@ -8,7 +8,7 @@ from handlers.frames import Opcode
 from handlers.socket import WebSocketConnection
 from handlers.upgrade import UpgradeHandler
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
-from pipeline.errors import InvalidMessage
+from pipeline.errors import DecodedForAnother, InvalidMessage
 from pipeline.interfaces import SessionOptions
 from pipeline.messages import Failure, Goaway, Limits, ModelInfo, ServerMessage, Welcome
 from pipeline.session import Session
@@ -76,8 +76,11 @@ class StreamConnection(WebSocketConnection):
         except Exception:  # whatever it is, the session has it looked at again
             is_event = False
         if is_event:
-            session.accept(event, codec, _monotonic())
-        else:
+            try:
+                session.accept(event, codec, _monotonic())
+            except DecodedForAnother:
+                is_event = False
+        if not is_event:
             session.receive(payload, codec, _monotonic())
 
     def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
@@ -138,5 +141,6 @@ class StreamHandler(UpgradeHandler):
         connection = StreamConnection(self.state, self._options, codec, self._model, self._version)
         if codec is not None:
             repository = self.state.repository
-            connection.welcome_with([repository.describe(self._model)] if self._model else repository.describe_all())
+            one = [repository.describe(self._model, self._version)] if self._model else None
+            connection.welcome_with(repository.describe_all() if one is None else one)
         return connection

@@ -12,7 +12,7 @@
     ├── ShuttingDown         the server is draining
     └── ConfigError          a file or setting of the operator is wrong
 
-Each carries the protocol's `code` and whether a client may simply try again.
+Each carries the protocol's `code` and whether a client may simply try again. `DecodedForAnother` is told to nobody.
 """
 
 from enum import IntEnum
@@ -110,3 +110,7 @@ class ConfigError(WaterspoutError):
     """A setting, a model's config.toml or a model file is wrong; the message names file, key and reason."""
 
     code = "model_unavailable"
+
+
+class DecodedForAnother(Exception):
+    """The model behind a session has changed since an event was decoded as numbers: decode it again."""

@@ -10,6 +10,7 @@ from pipeline.tensors import Row, Shapes
 from pipeline.window import Window
 
 if TYPE_CHECKING:
+    from pipeline.routes import Route
     from pipeline.stream import StreamJob
 
 
@@ -26,6 +27,7 @@ class ServingModel(Protocol):
 
     name: str
     default_timeout: float  # seconds; infinity: none
+    max_timeout: float  # what an event may ask for at most
 
     def room_for(self, source: Any) -> int:
         """Return how many rows can still be queued whose answers go to the outlet `source`."""
@@ -36,6 +38,7 @@ class ServingModel(Protocol):
     max_queue_size: int
     row_bytes: int  # the length of bytes that are a row as they are; -1: none is
     takes_numbers: bool  # one float input and no window: events may be decoded as `NumbersEvent`
+    window_layout: object  # windows fit another model whose layout is equal
 
     def parse(self, data: Any, is_numbers: bool = False) -> tuple[Row, Shapes | None]:
         """Return the row of an event's data; `is_numbers`: a list in it is flat and of floats.
@@ -61,6 +64,9 @@ class Models(Protocol):
 
     def get(self, name: str, version: str | None = None) -> ServingModel:
         """Return the model. Raises `UnknownModel` or `ModelUnavailable`."""
+
+    def route(self, name: str, version: str | None = None) -> "Route":
+        """Return the way to the model, now and after swaps. Raises as `get` does."""
 
 
 class Outlet(Protocol):

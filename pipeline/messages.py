@@ -124,8 +124,17 @@ class BatchingInfo(Struct):
     max_queue_delay_microseconds: int
 
 
+class VersionInfo(Struct, omit_defaults=True):
+    """One of several versions."""
+
+    version: str
+    state: str
+    labels: list[str] | None = None
+    reason: str | None = None
+
+
 class ModelInfo(Struct, omit_defaults=True):
-    """What a client must know of a model."""
+    """What a client must know of a model. `versions` are there where there are several, or labels."""
 
     name: str
     version: str
@@ -136,6 +145,7 @@ class ModelInfo(Struct, omit_defaults=True):
     window: WindowInfo | None = None
     labels: dict[str, list[str]] | None = None
     reason: str | None = None
+    versions: list[VersionInfo] | None = None
 
 
 class Limits(Struct):

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from pipeline.version_policy import Version, VersionPolicy
 from pipeline.window import WindowSpec
 
 Microseconds = Annotated[int, Meta(ge=0, le=60_000_000)]
 BatchSize = Annotated[int, Meta(ge=1, le=65536)]
 Dims = Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=64)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
-Version = Annotated[str, Meta(pattern="^[1-9][0-9]{0,17}$")]
+VersionName = Annotated[str, Meta(pattern="^[1-9][0-9]{0,17}$")]
 
 MAX_WARMUP_RUNS = 10_000
 
@@ -124,10 +125,12 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     inline_below_microseconds: Microseconds = 200
     window: WindowConfig | None = None
     labels: dict[str, list[str]] = {}
+    version_policy: VersionPolicy = field(default_factory=VersionPolicy)
+    version_labels: dict[str, Version] = {}
     input: list[DeclaredTensor] = []
     output: list[DeclaredTensor] = []
     model_warmup: list[Warmup] = []
-    sha256: Digest | dict[Version, Digest] | None = None
+    sha256: Digest | dict[VersionName, Digest] | None = None
 
     def __post_init__(self) -> None:
         _check_batch_sizes(self)

@@ -1,151 +1,222 @@
-"""Models on disk: `<root>/<name>/<version>/model.onnx`, with an optional `<name>/config.toml`."""
+"""The models of this process: found on disk, loaded, swapped and retired."""
 
 import asyncio
 import logging
-import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
 
-from pipeline.config_files import read_config
-from pipeline.errors import ConfigError, ModelUnavailable, UnknownModel
+from pipeline.errors import ConfigError, UnknownModel
 from pipeline.messages import ModelInfo
-from pipeline.model_config import ModelConfig
-from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.model_folder import Found, Look, moving
+from pipeline.routes import Route
+from pipeline.served_model import ServedModel
 from pipeline.stats import ServerStats
+from pipeline.version_loader import VersionLoader
+from pipeline.versions import Versions
 from pipeline.workers import WorkerPool
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A model file and where its configuration may lie."""
-
-    name: str
-    version: str
-    path: Path
-    config_path: Path | None = None
-
 
 class Repository:
-    """The models of this process: loaded once, found by name."""
+    """Models by name and version. All methods belong to the loop's thread; changes are made one after the other."""
 
-    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int) -> None:
-        self._stats = stats
-        self._workers = workers
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._cores = cores
-        self._ready: dict[str, ServedModel] = {}
-        self._broken: dict[str, ModelInfo] = {}
-        self._loading: set[str] = set()
+    def __init__(
+        self,
+        stats: ServerStats,
+        workers: WorkerPool,
+        cores: int,
+        look: Callable[[], Look],
+        *,
+        only: Collection[str] | None = None,
+        settle_seconds: float = 0.3,
+    ) -> None:
+        """Make it; nothing is loaded yet.
+
+        `look` is called in a thread. `only` names the models to serve until `load` names others; None: all there are.
+        Files are at rest when two looks, `settle_seconds` apart, find them equal.
+        """
+        self._loader = VersionLoader(stats, workers, cores)
+        self._find = look
+        self._settle_seconds = settle_seconds
+        self._models: dict[str, Versions] = {}
+        self._loads_all = only is None
+        self._chosen: dict[str, bool] = dict.fromkeys(only or (), True)  # what was said of single models
+        self._done: dict[str, Found] = {}  # what the models were brought in line with
+        self._complaints: set[str] = set()
+        self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Repository ready={sorted(self._ready)} broken={sorted(self._broken)}>"
+        return f"<Repository ready={[m.name for m in self._sorted() if m.ready]} broken={self.broken}>"
 
     def __iter__(self) -> Iterator[ServedModel]:
-        """Iterate over the models that are ready, by name."""
-        return iter([self._ready[name] for name in sorted(self._ready)])
+        """Iterate over the models that are ready, by name and version."""
+        return iter([m.ready[version] for m in self._sorted() for version in sorted(m.ready, key=int)])
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
-        """Return the model. Raises `UnknownModel`, or `ModelUnavailable` if it could not be loaded."""
-        model = self._ready.get(name)
-        if model is None:
-            if name in self._broken:
-                raise ModelUnavailable(f"model {name!r} could not be loaded: {self._broken[name].reason}")
-            if name in self._loading:
-                raise ModelUnavailable(f"model {name!r} is being loaded")
-            raise UnknownModel(f"model: {name[:128]!r} is not served")
-        if version is not None and version != model.version:
-            raise UnknownModel(f"version: {version[:32]} of {name!r} is not served, {model.version} is")
-        return model
+        """Return the newest ready version, or the one of a number or label.
 
-    def describe(self, name: str) -> ModelInfo:
-        """Return a model's description, broken or not. Raises `UnknownModel`."""
-        return self._broken[name] if name in self._broken else self.get(name).info()
+        Raises `UnknownModel`, or `ModelUnavailable` where there is one which cannot serve now.
+        """
+        return self._versions_of(name).get(version)
+
+    def route(self, name: str, version: str | None = None) -> Route:
+        """Return the way to the same, now and after swaps. Raises as `get` does."""
+        return self._versions_of(name).route(version)
+
+    def versions(self, name: str) -> list[str]:
+        """Return the ready versions of a model, oldest first. Raises `UnknownModel`."""
+        return sorted(self._versions_of(name).ready, key=int)
+
+    def index(self) -> list[ModelInfo]:
+        """Describe every version of every model, ready or not."""
+        return [info for versions in self._sorted() for info in versions.infos()]
+
+    def describe(self, name: str, version: str | None = None) -> ModelInfo:
+        """Describe a model by what serves it, or one of its versions; ready or not. Raises `UnknownModel`."""
+        return self._versions_of(name).info(version)
 
     def describe_all(self) -> list[ModelInfo]:
-        """Return the descriptions of all models, by name."""
-        return [self.describe(name) for name in sorted({*self._ready, *self._broken})]
+        """Describe each model by what serves it."""
+        return [versions.info() for versions in self._sorted()]
 
     @property
     def broken(self) -> list[str]:
-        """Names of the models that could not be loaded."""
-        return sorted(self._broken)
+        """Names of the models of which no version is ready, and one could not be loaded."""
+        return [versions.name for versions in self._sorted() if versions.reasons and not versions.ready]
 
-    async def load_all(self, found: list[Found]) -> None:
-        """Load and warm models one after the other; one that cannot be served is reported and left out."""
-        self._loading = {item.name for item in found}
-        for item in found:
-            try:
-                await self._load(item)
-            except Exception as error:  # a fault of one model must not stop the others
-                is_known = isinstance(error, ConfigError)
-                reason = str(error) if is_known else f"{item.path}: {type(error).__name__}: {error}"
-                log.error("model %s is not served: %s", item.name, reason, exc_info=None if is_known else error)  # noqa: TRY400
-                self._broken[item.name] = ModelInfo(item.name, item.version, "unavailable", reason=reason)
-            self._loading.discard(item.name)
+    async def load_all(self) -> None:
+        """Look at the disk and load what is there, one after the other.
+
+        A model that cannot be served is reported and left out. Raises `ConfigError` where nothing can be looked at, or
+        a model that was named is not there.
+        """
+        async with self._lock:
+            look = await self._look()
+            if missing := sorted(self._chosen.keys() - look.models.keys()):
+                raise ConfigError(f"load_models: there is no model {missing[0]!r}")
+            self._complain(look.complaints)
+            for name, found in look.models.items():
+                versions = self._meet(found)
+                if self._is_chosen(name):
+                    versions.loading.add(found.newest)
+            for found in look.models.values():
+                await self._update(found)
+
+    async def refresh(self) -> bool:
+        """Look at the disk: load what is new or changed and at rest, retire what is gone.
+
+        Return whether all of it was at rest; where not, call again. Raises `ConfigError` where nothing can be looked
+        at; then nothing has changed.
+        """
+        async with self._lock:
+            before = await self._look()
+            if before.models == self._done and self._complaints.issuperset(before.complaints):
+                return self._done.keys() == {m.name for m in self._models.values() if m.there}
+            await asyncio.sleep(self._settle_seconds)
+            after = await self._look()
+            self._complain([complaint for complaint in after.complaints if complaint in before.complaints])
+            is_settled = set(after.complaints) == set(before.complaints)
+            for name in sorted({*before.models, *after.models, *self._models}):
+                old, new = before.models.get(name), after.models.get(name)
+                unrest = moving(old, new)
+                if new is not None and (unrest or new != self._done.get(name)):
+                    self._meet(new)
+                    is_settled = await self._update(new, unrest, is_watched=True) and is_settled
+                elif new is None and old is None:
+                    self._forget(name)
+                elif new is None:
+                    is_settled = False
+            return is_settled
+
+    async def load(self, name: str) -> None:
+        """Load a model by name, or what is new or changed of it, or what failed before.
+
+        Raises `UnknownModel` where it is not on disk, `ConfigError` with the reason where a version cannot be served;
+        versions that are ready serve on.
+        """
+        async with self._lock:
+            look = await self._look()
+            found = look.models.get(name)
+            if found is None:
+                raise UnknownModel(f"model: {name[:128]!r} is not in the repository")
+            self._chosen[name] = True
+            versions = self._meet(found)
+            for version in versions.reasons:
+                versions.tried.pop(version, None)
+            await self._update(found)
+            if versions.reasons:
+                raise ConfigError(versions.reasons[max(versions.reasons, key=int)])
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no more until `load` names it; return when all that it had taken is answered.
+
+        Raises `UnknownModel`.
+        """
+        async with self._lock:
+            versions = self._versions_of(name)
+            self._chosen[name] = False
+            retired = self._loader.retire_all(versions)
+        if retired:
+            await asyncio.wait(retired)
 
     async def drained(self) -> None:
         """Wait until no model has anything waiting or running."""
-        for model in self:
+        for model in [*self, *self._loader.retiring]:
             await model.engine.drained()
 
     def close(self) -> None:
         """Refuse further rows, and load nothing more."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
-        for model in self:
+        self._loader.close()
+        for model in [*self, *self._loader.retiring]:
             model.engine.close()
 
-    async def _load(self, item: Found) -> None:
-        config = read_config(item.config_path) if item.config_path else ModelConfig()
-        threads = config.instance_group.count * config.intra_op_num_threads
-        if threads > self._cores:
-            raise ConfigError(
-                f"{item.config_path}: instance_group.count x intra_op_num_threads is {threads}, "
-                f"more than the {self._cores} cores of this machine"
-            )
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(self._loader, LoadedModel, item.path, config)
-        model = ServedModel(item.name, item.version, loaded, self._workers)
-        self._ready[item.name] = model
-        self._stats.models[item.name, item.version] = model.engine.stats
-        log.info("model %s version %s is ready: batches of up to %d", item.name, item.version, model.max_batch_size)
+    def _sorted(self) -> list[Versions]:
+        return [self._models[name] for name in sorted(self._models)]
 
+    def _versions_of(self, name: str) -> Versions:
+        versions = self._models.get(name)
+        if versions is None:
+            raise UnknownModel(f"model: {name[:128]!r} is not served")
+        return versions
 
-def find_models(root: Path) -> list[Found]:
-    """Return the newest version of every model below `root`. Raises `ConfigError` if `root` is no folder."""
-    if not root.is_dir():
-        raise ConfigError(f"models: {root} is not a folder")
-    try:
-        return list(_look_into(root))
-    except OSError as error:
-        raise ConfigError(f"models: {error}") from error
+    def _is_chosen(self, name: str) -> bool:
+        return self._chosen.get(name, self._loads_all)
 
+    async def _look(self) -> Look:
+        return await self._loader.call(self._find)
 
-def _look_into(root: Path) -> Iterator[Found]:
-    for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith((".", "_")):
-            continue
-        if not _NAME.fullmatch(folder.name):
-            log.error("model folder %s is skipped: a name is letters, digits, '.', '_' and '-'", folder)
-            continue
-        versions = [v for v in folder.iterdir() if _VERSION.fullmatch(v.name) and (v / "model.onnx").is_file()]
-        if not versions:
-            log.error("model folder %s is skipped: expected %s", folder, folder / "1" / "model.onnx")
-            continue
-        newest = max((version.name for version in versions), key=int)
-        yield Found(folder.name, newest, folder / newest / "model.onnx", folder / "config.toml")
+    def _complain(self, complaints: Collection[str]) -> None:
+        for complaint in complaints:
+            if complaint not in self._complaints:
+                log.error(complaint)
+        self._complaints = set(complaints)
 
+    def _meet(self, found: Found) -> Versions:
+        versions = self._models.setdefault(found.name, Versions(found.name))
+        versions.there = set(found.versions)
+        return versions
 
-def single_model(path: Path) -> Found:
-    """Return one model file, served under its stem. Raises `ConfigError` where it cannot be."""
-    if not path.is_file():
-        raise ConfigError(f"model: {path} is not a file")
-    if not _NAME.fullmatch(path.stem):
-        raise ConfigError(f"model: {path.stem!r} is no model name: letters, digits, '.', '_' and '-'")
-    return Found(path.stem, "1", path)
+    async def _update(self, found: Found, unrest: set[str] | None = None, *, is_watched: bool = False) -> bool:
+        """Bring a model in line with the disk but for the versions in `unrest`; return whether nothing was left out.
+
+        `is_watched`: what fails while its files change was not there yet, and is left out too.
+        """
+        versions = self._models[found.name]
+        unrest = unrest if unrest is not None else set()
+        if self._is_chosen(found.name):
+            try:
+                await self._loader.bring_in_line(versions, found, unrest, is_watched=is_watched)
+            finally:
+                versions.loading.clear()
+        if not unrest:
+            self._done[found.name] = found
+        return not unrest
+
+    def _forget(self, name: str) -> None:
+        """Retire a model that is not on disk any more."""
+        versions = self._models[name]
+        versions.there = set()
+        self._loader.retire_all(versions)
+        self._done.pop(name, None)
+        self._chosen.pop(name, None)
+        del self._models[name]

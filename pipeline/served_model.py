@@ -113,8 +113,7 @@ class ServedModel:
         self.config = config
         self.spec = spec
         self.default_timeout = queue.default_timeout_microseconds / 1e6 or NEVER
-        #: Whether an event may wait longer than `default_timeout` by naming a timeout of its own.
-        self.allow_timeout_override = queue.allow_timeout_override
+        self.max_timeout = NEVER if queue.allow_timeout_override else self.default_timeout
         self.max_batch_size = loaded.max_batch_size
         self.max_queue_size = queue.max_queue_size
         is_static = all(tensor.is_static for tensor in spec.inputs)
@@ -145,6 +144,7 @@ class ServedModel:
         self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
         self._sample = loaded.sample
+        self.window_layout: object = (self._window, self._sample)
         self._only = spec.inputs[0] if len(spec.inputs) == 1 else None
         takes_any_bytes = self._only is not None and self._only.dtype is not DTYPES["bool"]
         self.row_bytes = spec.inputs[0].nbytes if takes_any_bytes else -1

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from pipeline.codec import MSGPACK, Codec, Refused
 from pipeline.errors import (
     CloseCode,
+    DecodedForAnother,
     InvalidInput,
     InvalidMessage,
     Overloaded,
@@ -16,8 +17,9 @@ from pipeline.errors import (
     UnknownModel,
     WaterspoutError,
 )
-from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, SessionOptions
+from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, ServingModel, SessionOptions
 from pipeline.messages import Control, Event, Gap, Ping, Pong, Reset
+from pipeline.routes import Route
 from pipeline.stream import Stream, StreamJob, failure
 from pipeline.tensors import Row, Shapes
 from pipeline.window import Window
@@ -64,8 +66,8 @@ class Session:
         self._budget = budget
         self._model = model
         self._version = version
-        self._streams: dict[tuple[str, str], Stream] | None = None
-        self._defaults: dict[str, Stream] | None = None  # of events without a key, by model
+        self._streams: dict[tuple[str, str | None, str | None], Stream] | None = None  # by model, version and key
+        self._defaults: dict[tuple[str, str | None], Stream] | None = None  # of events without a key
         self.takes_numbers = False  # the model's data may come as NumbersEvent
         self._plain: Stream | None = None  # where an event with neither key nor model belongs, once known
         self._seq = 0
@@ -96,13 +98,20 @@ class Session:
                 return
 
     def accept(self, event: Event, codec: Codec, now: float) -> None:
-        """Give an event to its stream, or answer it with an error at once."""
+        """Give an event to its stream, or answer it with an error at once.
+
+        Raises `DecodedForAnother` where it came as a `NumbersEvent` and the model takes none any more.
+        """
         stream = self._plain
         try:
             if stream is None or event.key is not None or event.model is not None or event.version is not None:
                 stream = self._stream_of(event, codec, now)
+            if stream.route.current is not stream.model:
+                self._follow(stream, event)
             timeout_ms = event.timeout_ms
-            deadline = now + (stream.default_timeout if timeout_ms is None else timeout_ms * 1e-3)
+            deadline = now + (
+                stream.default_timeout if timeout_ms is None else min(timeout_ms * 1e-3, stream.max_timeout)
+            )
             if stream.window is None:
                 data = event.data
                 if isinstance(data, bytes) and len(data) == stream.row_bytes:
@@ -159,22 +168,26 @@ class Session:
 
     def evict_idle(self, now: float) -> None:
         """Forget the keys that were silent for `key_idle_seconds`; call it about once a second."""
-        if not self._streams or now < self._next_eviction:
+        if now < self._next_eviction:
             return
         self._next_eviction = now + self.options.key_idle_seconds / 8
+        for stream in self._all_streams():
+            stream.let_go()
+            if stream.route.current is not stream.model:
+                self._catch_up(stream)
         before = now - self.options.key_idle_seconds
-        self._forget([s for s in self._streams.values() if s.used_at <= before and not s.pending])
+        self._forget([s for s in (self._streams or {}).values() if s.used_at <= before and not s.pending])
 
     def model_of(self, stream: Stream) -> str | None:
         """Return the model's name for messages where the socket alone does not tell it."""
-        return None if self._model else stream.model.name
+        return None if self._model else stream.route.name
 
     def _control(self, message: Control, codec: Codec) -> None:
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
         elif isinstance(message, Reset):
             for stream in self._all_streams():
-                wanted = message.model is None or message.model == stream.model.name
+                wanted = message.model is None or message.model == stream.route.name
                 key = message.key if message.key is not None else self.options.default_key
                 if wanted and stream.key == key and stream.window is not None:
                     stream.window.clear()
@@ -201,13 +214,14 @@ class Session:
     def _make_room(self, stream: Stream, count: int) -> None:
         """Make room for `count` rows as the overflow policy says. Raises `Overloaded` and has then changed nothing."""
         options = self.options
-        over = max(self.in_flight + count - options.max_in_flight, count - stream.model.room_for(self.outlet))
+        short = count - stream.model.room_for(self.outlet)
+        over = max(self.in_flight + count - options.max_in_flight, short)
         if options.overflow is Overflow.REJECT:
             if over <= 0:
                 return
             waiting: list[StreamJob] = []
         else:
-            waiting = stream.waiting()
+            waiting = stream.waiting(own=short > 0)
         if over > len(waiting):
             if self.in_flight + count > options.max_in_flight:
                 raise Overloaded(f"more than {options.max_in_flight} events in flight on this socket (max_in_flight)")
@@ -224,48 +238,84 @@ class Session:
         if self._draining:
             raise ShuttingDown("the server is shutting down")
         key = event.key if event.key is not None else self.options.default_key
-        name = self._model
+        name, version = self._model, self._version
         if name is None or event.model is not None or event.version is not None:
-            name = self._name_of(event)
+            name, version = self._place_of(event)
         if key is None:
-            return self._default_stream(name, codec, now)
+            return self._default_stream(name, version, event, codec, now)
         streams = self._streams
         if streams is None:
             streams = self._streams = {}
-        stream = streams.get((name, key))
+        stream = streams.get((name, version, key))
         if stream is None:
-            model = self._models.get(name, self._version)
+            route = self._models.route(name, version)
             self._make_room_for_key(streams)
-            stream = streams[name, key] = Stream(self, model, key, codec, now)
+            stream = streams[name, version, key] = self._new_stream(route, key, event, codec, now)
             self._budget.count += 1
         stream.used_at = now
         return stream
 
-    def _default_stream(self, name: str, codec: Codec, now: float) -> Stream:
+    def _default_stream(self, name: str, version: str | None, event: Event, codec: Codec, now: float) -> Stream:
         """Return the stream of the events without a key: one, or one per model on a socket for many."""
         if self._defaults is None:
             self._defaults = {}
-        stream = self._defaults.get(name)
+        stream = self._defaults.get((name, version))
         if stream is None:
-            stream = self._defaults[name] = Stream(self, self._models.get(name, self._version), None, codec, now)
+            stream = self._new_stream(self._models.route(name, version), None, event, codec, now)
+            self._defaults[name, version] = stream
         if self._model is not None:
             self._plain = stream
-            self.takes_numbers = stream.model.takes_numbers
         return stream
 
-    def _name_of(self, event: Event) -> str:
+    def _new_stream(self, route: Route, key: str | None, event: Event, codec: Codec, now: float) -> Stream:
+        model = route.current
+        assert model is not None
+        self._note_model(model, event)
+        return Stream(self, route, model, key, codec, now)
+
+    def _note_model(self, model: ServingModel, event: Event | None) -> None:
+        """Take note of how a model wants its events decoded, and whether this one was."""
+        if self._model is not None:
+            self.takes_numbers = model.takes_numbers
+            if event is not None and event.__class__ is not Event and not model.takes_numbers:
+                raise DecodedForAnother
+
+    def _follow(self, stream: Stream, event: Event | None = None) -> None:
+        """Lead a stream to the model that its route leads to now. Raises where there is none, or as `accept` does."""
+        route = stream.route
+        if route.current is None:
+            route = stream.route = self._models.route(route.name, route.version)
+        model = route.current
+        assert model is not None
+        if model is not stream.model:
+            lost = stream.follow(model)
+            if lost:
+                self.outlet.send_message(Gap(lost, "model_changed", stream.key, self.model_of(stream)), stream.codec)
+        self._note_model(model, event)
+
+    def _catch_up(self, stream: Stream) -> None:
+        """Let go of models that serve no more, so that a silent stream does not keep them in memory."""
+        try:
+            self._follow(stream)
+        except WaterspoutError:
+            if not stream.pending:
+                self._forget([stream], "model_changed")
+
+    def _place_of(self, event: Event) -> tuple[str, str | None]:
+        """Return the model and the version that an event which names one of them belongs to."""
         name = event.model if event.model is not None else self._model
+        version = None if event.version is None else str(event.version)
         if name is None:
             raise InvalidMessage("model: missing, this socket serves many models")
-        if self._model is not None and name != self._model:
+        if self._model is None:
+            return name, version
+        if name != self._model:
             raise InvalidMessage(f"model: this socket serves {self._model!r} only; /v1/stream serves many")
-        if event.version is not None:
-            served = self._models.get(name, str(event.version))
-            if served is not self._models.get(name, self._version):
-                raise UnknownModel(f"version: {event.version} of {name!r} is not served on this socket")
-        return name
+        if version is not None and self._models.get(name, version) is not self._models.get(name, self._version):
+            raise UnknownModel(f"version: {version[:100]} of {name!r} is not served on this socket")
+        return name, self._version
 
-    def _make_room_for_key(self, streams: dict[tuple[str, str], Stream]) -> None:
+    def _make_room_for_key(self, streams: dict[tuple[str, str | None, str | None], Stream]) -> None:
         if len(streams) < self.options.max_keys and self._budget.count < self._budget.limit:
             return
         self._forget([stream for stream in streams.values() if stream.is_disposable])
@@ -274,14 +324,21 @@ class Session:
         if self._budget.count >= self._budget.limit:
             raise Overloaded(f"key: the server holds {self._budget.limit} keys already (max_keys)", 1000)
 
-    def _forget(self, streams: list[Stream]) -> None:
-        assert self._streams is not None
+    def _forget(self, streams: list[Stream], why: str = "idle") -> None:
         for stream in streams:
-            del self._streams[stream.model.name, stream.key or ""]
-        self._budget.count -= len(streams)
+            route = stream.route
+            if stream.key is None:
+                assert self._defaults is not None
+                del self._defaults[route.name, route.version]
+                if stream is self._plain:
+                    self._plain = None
+            else:
+                assert self._streams is not None
+                del self._streams[route.name, route.version, stream.key]
+                self._budget.count -= 1
         for stream in streams:
             if stream.window:
-                gap = Gap(len(stream.window), "idle", stream.key, self.model_of(stream))
+                gap = Gap(len(stream.window), why, stream.key, self.model_of(stream))
                 self.outlet.send_message(gap, stream.codec)
 
     def _all_streams(self) -> list[Stream]:

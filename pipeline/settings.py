@@ -5,7 +5,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -32,12 +32,17 @@ class Settings(BaseSettings):
         cli_hide_none_type=True,
         cli_avoid_json=True,
         cli_implicit_flags=True,
+        cli_shortcuts={"load-models": "load-model"},
         extra="forbid",
         protected_namespaces=(),
     )
 
     model: CliPositionalArg[Path | None] = Field(None, description="serve one .onnx file under its stem")
     models: Path = Field(Path("models"), description="model repository: DIR/<name>/<version>/model.onnx")
+    model_control: Literal["none", "poll", "explicit"] = Field(
+        "none", description="what is loaded: what is there at the start, what comes and goes, or only load_models"
+    )
+    load_models: list[str] = Field([], description="with explicit control: models to load at the start (repeatable)")
     config: Path | None = Field(None, description="TOML file with any of these settings")
     address: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8888, ge=0, le=65535, description="port to listen on; 0 picks a free one")
@@ -65,6 +70,10 @@ class Settings(BaseSettings):
     def _check_together(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key: give both or none")
+        if self.load_models and self.model_control != "explicit":
+            raise ValueError("load_models: needs model_control explicit")
+        if self.model is not None and self.model_control == "explicit":
+            raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
         return self

@@ -11,6 +11,7 @@ from pipeline.errors import InferenceFailed, WaterspoutError
 from pipeline.interfaces import ServingModel
 from pipeline.messages import ErrorBody, Event, Failure, Gap, Prediction, ServerMessage
 from pipeline.results import BatchResult
+from pipeline.routes import Route
 from pipeline.tensors import Row, Shapes
 from pipeline.window import Window
 
@@ -48,10 +49,12 @@ class Stream:
     """The events of one key that are under way.
 
     Jobs are numbered as they are accepted and stay `pending` until they are answered, dropped or cancelled. Outcomes
-    may come in any order; an answer that is ahead of its turn waits for those before it.
+    may come in any order; an answer that is ahead of its turn waits for those before it. `model` is where new events
+    go; where `route` leads to another by now, `follow` it first.
     """
 
     __slots__ = (
+        "_former",
         "_head",
         "_settled",
         "_submit",
@@ -60,22 +63,29 @@ class Stream:
         "default_timeout",
         "dropped",
         "key",
+        "max_timeout",
         "model",
         "outlet",
         "pending",
+        "route",
         "row_bytes",
         "session",
         "used_at",
         "window",
     )
 
-    def __init__(self, session: "Session", model: ServingModel, key: str | None, codec: Codec, now: float) -> None:
+    def __init__(
+        self, session: "Session", route: Route, model: ServingModel, key: str | None, codec: Codec, now: float
+    ) -> None:
         self.session = session
         self.outlet = session.outlet
+        self.route = route
         self.model = model
-        self.default_timeout = model.default_timeout  # this and the next two are the model's, kept at hand
+        self.default_timeout = model.default_timeout  # this and the next three are the model's, kept at hand
+        self.max_timeout = model.max_timeout
         self.row_bytes = model.row_bytes
         self._submit: Callable[[StreamJob], Any] = model.submit
+        self._former: dict[int, ServingModel] = {}  # of pending jobs that an earlier model has, by number
         self.key = key
         self.codec = codec  # of the event that made the stream
         self.window: Window | None = model.new_window()
@@ -87,7 +97,7 @@ class Stream:
         self._settled: dict[int, Prediction | Failure] = {}  # answers of pending jobs that wait for their turn
 
     def __repr__(self) -> str:
-        return f"<Stream {self.model.name}/{self.key} pending={len(self.pending)} dropped={self.dropped}>"
+        return f"<Stream {self.route.name}/{self.key} pending={len(self.pending)} dropped={self.dropped}>"
 
     @property
     def is_disposable(self) -> bool:
@@ -99,9 +109,32 @@ class Stream:
         """Whether nothing has been accepted so far."""
         return not self._tail and self.is_disposable
 
-    def waiting(self) -> list[StreamJob]:
-        """Return the jobs that are not running yet, oldest first."""
-        return [job for job in self.pending.values() if job.queued]
+    def waiting(self, *, own: bool = False) -> list[StreamJob]:
+        """Return the jobs that are not running yet, oldest first; `own`: only those in the queue of `model`."""
+        return [job for job in self.pending.values() if job.queued and not (own and job.number in self._former)]
+
+    def follow(self, model: ServingModel) -> int:
+        """Give what comes from now on to another model; return how many samples of the window that has cost.
+
+        What the model so far has taken it finishes itself.
+        """
+        former = self._former
+        self._former = {number: former.get(number, self.model) for number in self.pending}
+        lost = 0
+        if model.window_layout != self.model.window_layout:
+            lost = 0 if self.window is None else len(self.window)
+            self.window = model.new_window()
+        self.model = model
+        self.default_timeout = model.default_timeout
+        self.max_timeout = model.max_timeout
+        self.row_bytes = model.row_bytes
+        self._submit = model.submit
+        return lost
+
+    def let_go(self) -> None:
+        """Keep no former model in memory for jobs that are done."""
+        if self._former:
+            self._former = {number: model for number, model in self._former.items() if number in self.pending}
 
     def submit(
         self,
@@ -125,7 +158,7 @@ class Stream:
 
     def drop(self, job: StreamJob) -> None:
         """Take a waiting job out by policy: it is counted in the next gap instead of being answered."""
-        self.model.cancel(job)
+        self._former.get(job.number, self.model).cancel(job)
         del self.pending[job.number]
         self.session.in_flight -= 1
         self.dropped += 1
@@ -164,7 +197,7 @@ class Stream:
     def cancel(self) -> None:
         """Forget all jobs: there is nobody left to answer."""
         for job in self.pending.values():
-            self.model.cancel(job)
+            self._former.get(job.number, self.model).cancel(job)
         self.session.in_flight -= len(self.pending)
         self.pending.clear()
         self._settled.clear()

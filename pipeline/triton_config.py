@@ -129,9 +129,7 @@ class _Reader:
             raise ConfigError(f"{where}: {file!r} is not UTF-8") from error
 
     def _version_policy(self, policy: Any) -> None:
-        if "version_policy" not in ModelConfig.__struct_fields__:
-            self._ignored.append("version_policy")
-        elif choice := policy.WhichOneof("policy_choice"):
+        if choice := policy.WhichOneof("policy_choice"):
             told = {
                 "latest": {"num_versions": policy.latest.num_versions or 1},
                 "specific": {"versions": list(policy.specific.versions)},

@@ -33,6 +33,7 @@ PURE = [
             "providers",
             "results",
             "rings",
+            "routes",
             "run_buffers",
             "run_times",
             "session",
@@ -46,6 +47,7 @@ PURE = [
             "v2_responses",
             "v2_tensors",
             "warmup",
+            "version_policy",
             "window",
         )
     ),
@@ -126,6 +128,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     found = packages(path)
     name = name_of(path)
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
+    assert "watchfiles" not in found or name == "pipeline/model_watch.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "redis" not in found or name.startswith("pipeline/redis_")
     assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"

@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 
 from pipeline.codec import JSON, Codec
-from pipeline.errors import InvalidInput, Overloaded, UnknownModel, WaterspoutError
+from pipeline.errors import DecodedForAnother, InvalidInput, Overloaded, UnknownModel, WaterspoutError
 from pipeline.interfaces import KeyBudget, Models, Overflow, ServingModel, SessionOptions
 from pipeline.messages import Failure, Gap, Prediction, ServerMessage
 from pipeline.results import BatchResult
+from pipeline.routes import Route, Routes
 from pipeline.session import Session
 from pipeline.stream import StreamJob
 from pipeline.tensors import DTYPES, Row, Shapes, TensorSpec
@@ -36,6 +37,7 @@ class FakeModel:
     def __init__(self, name: str = "sum", *, room: int = ROOMY, window: tuple[int, int] | None = None) -> None:
         self.name = name
         self.default_timeout = math.inf
+        self.max_timeout = math.inf
         self.takes_numbers = False
         self.max_queue_size = room
         self.row_bytes = NUMBER.nbytes
@@ -44,6 +46,7 @@ class FakeModel:
         self.running: list[StreamJob] = []
         self.cancelled: list[StreamJob] = []
         self._window = WindowSpec(*window) if window else None
+        self.window_layout: object = self._window
 
     @property
     def room(self) -> int:
@@ -102,15 +105,28 @@ class FakeModel:
 
 
 class FakeModels:
-    """Models by name; each is served in version 1."""
+    """Models by name; each is served in version 1 until `swap` puts another in its place."""
 
     def __init__(self, *models: ServingModel) -> None:
         self._models = {model.name: model for model in models}
+        self._routes: dict[str, Routes] = {}
 
     def get(self, name: str, version: str | None = None) -> ServingModel:
         if name not in self._models or version not in (None, "1"):
             raise UnknownModel(f"model: {name!r} is not served")
         return self._models[name]
+
+    def route(self, name: str, version: str | None = None) -> Route:
+        return self._routes.setdefault(name, Routes(name)).to(version, self.get(name, version))
+
+    def swap(self, name: str, model: ServingModel | None) -> None:
+        """Serve another model, or none, under a name."""
+        if model is None:
+            del self._models[name]
+        else:
+            self._models[name] = model
+        if name in self._routes:
+            self._routes[name].update(lambda version: model)
 
 
 class Sent(NamedTuple):
@@ -151,6 +167,7 @@ class Client:
         single: bool = True,
         codec: Codec = JSON,
         served: Models | None = None,
+        version: str | None = None,
     ) -> None:
         self.outlet = RecordingOutlet()
         self.codec = codec
@@ -158,7 +175,7 @@ class Client:
         self.budget = budget or KeyBudget(ROOMY)
         model = models[0].name if single else None
         served = served or FakeModels(*models)
-        self.session = Session(served, self.outlet, options or SessionOptions(), self.budget, model)
+        self.session = Session(served, self.outlet, options or SessionOptions(), self.budget, model, version)
 
     def send(self, data: Any = 1, **fields: Any) -> None:
         """Send one event."""
@@ -177,9 +194,12 @@ class Client:
         except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError):
             session.receive(payload, codec, self.now)
             return
-        if event.op is None:
+        if event.op is not None:
+            session.receive(payload, codec, self.now)
+            return
+        try:
             session.accept(event, codec, self.now)
-        else:
+        except DecodedForAnother:
             session.receive(payload, codec, self.now)
 
     def read(self) -> list[ServerMessage]:

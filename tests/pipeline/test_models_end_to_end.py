@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.interfaces import KeyBudget, SessionOptions
 from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.model_config import ModelConfig
+from pipeline.routes import Route
 from pipeline.served_model import LoadedModel, ServedModel
 from pipeline.session import Session
 from pipeline.workers import WorkerPool
@@ -50,6 +51,9 @@ class Only:
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
         return self._model
+
+    def route(self, name: str, version: str | None = None) -> Route:
+        return Route(name, version, self._model)
 
 
 def ask(

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelUnavailable
-from pipeline.repository import find_models
 from tests import onnx_models as onnx
 from tests.pipeline.test_repository import CORES, put, repository
 
@@ -85,7 +84,7 @@ async def test_a_broken_model_is_reported_and_does_not_stop_the_others(
     for name in ("alpha", "another", "zeta"):
         put(tmp_path, name)
     spoil(tmp_path)
-    async with repository(find_models(tmp_path)) as models:
+    async with repository(tmp_path) as models:
         assert [model.name for model in models] == ["alpha", "another", "zeta"]
         assert models.broken == ["bad"]
         info = models.describe("bad")
@@ -109,7 +108,7 @@ async def test_a_fault_that_nobody_foresaw_is_reported_in_full_and_does_not_stop
     put(tmp_path, "alpha")
     bad = onnx.save(onnx.identity("string", ("N", 2**30, 2**30)), tmp_path / "bad" / "1" / "model.onnx")
     put(tmp_path, "zeta")
-    async with repository(find_models(tmp_path)) as models:
+    async with repository(tmp_path) as models:
         assert [model.name for model in models] == ["alpha", "zeta"]
         assert (models.describe("bad").reason or "").startswith(f"{bad}: MemoryError")
     (record,) = caplog.records
@@ -119,5 +118,5 @@ async def test_a_fault_that_nobody_foresaw_is_reported_in_full_and_does_not_stop
 @pytest.mark.parametrize("config", ["", "# nothing\n", f"[instance_group]\ncount = {CORES}"])
 async def test_a_config_that_says_little_is_fine(config: str, tmp_path: Path) -> None:
     put(tmp_path, "m", config=config)
-    async with repository(find_models(tmp_path)) as models:
+    async with repository(tmp_path) as models:
         assert models.get("m").max_batch_size > 1

@@ -29,6 +29,8 @@ def test_without_any_source_everything_has_its_default() -> None:
     assert values(settings) == {
         "model": None,
         "models": Path("models"),
+        "model_control": "none",
+        "load_models": [],
         "config": None,
         "address": "127.0.0.1",
         "port": 8888,
@@ -50,6 +52,25 @@ def test_without_any_source_everything_has_its_default() -> None:
         "drain_seconds": 10.0,
         "log_level": "info",
     }
+
+
+def test_models_to_load_may_be_named_one_by_one() -> None:
+    settings = read_settings(["--model-control", "explicit", "--load-model", "a", "--load-model", "b"])
+    assert settings.load_models == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--load-model", "a"], "load_models: needs model_control explicit"),
+        (["--model-control", "poll", "--load-model", "a"], "load_models: needs model_control explicit"),
+        (["--model-control", "explicit", "m.onnx"], "model_control: a single model"),
+        (["--model-control", "always"], "model_control: "),
+    ],
+)
+def test_what_does_not_go_together_in_the_control_of_models_is_refused(arguments: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        read_settings(arguments)
 
 
 def test_flags_win_over_environment_over_toml_over_defaults(monkeypatch: pytest.MonkeyPatch, toml: Path) -> None:

@@ -100,6 +100,29 @@ def _moving_sum() -> onnx.ModelProto:
     )
 
 
+def plus(version: int) -> onnx.ModelProto:
+    """`y = x + version`, one float."""
+    return _model(
+        [helper.make_node("Add", ["x", "version"], ["y"])],
+        [_tensor("x", FLOAT, ["n", 1])],
+        [_tensor("y", FLOAT, ["n", 1])],
+        {"version": np.array([version], np.float32)},
+    )
+
+
+def moving_plus(version: int, length: int = 3) -> onnx.ModelProto:
+    """The sum of `length` samples of one float, plus the version."""
+    return _model(
+        [
+            helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["sum", "version"], ["y"]),
+        ],
+        [_tensor("x", FLOAT, ["n", length, 1])],
+        [_tensor("y", FLOAT, ["n", 1])],
+        {"axis": np.array([1], np.int64), "version": np.array([version], np.float32)},
+    )
+
+
 def _wide() -> onnx.ModelProto:
     """One float in, `WIDE` times the same out."""
     return _model(

@@ -1,0 +1,154 @@
+"""Brings the versions of a model in line with what lies on disk: loads, swaps and retires."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from pipeline.config_files import read_config
+from pipeline.errors import ConfigError
+from pipeline.model_config import ModelConfig
+from pipeline.model_folder import Found, FoundVersion, fingerprint
+from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.stats import ServerStats
+from pipeline.version_policy import check_labels
+from pipeline.versions import Versions
+from pipeline.workers import WorkerPool
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class VersionLoader:
+    """Loads one version at a time, in a thread of its own, beside what serves.
+
+    Once a version is warm all routes lead to it; what it replaces finishes what it has, is closed and forgotten. What
+    cannot be loaded replaces nothing.
+    """
+
+    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int) -> None:
+        self._stats = stats
+        self._workers = workers
+        self._cores = cores
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._retirements: dict[asyncio.Task[None], ServedModel] = {}
+
+    @property
+    def retiring(self) -> list[ServedModel]:
+        """What serves no more and has yet to finish what it has."""
+        return list(self._retirements.values())
+
+    async def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function in the loader's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def close(self) -> None:
+        """Load nothing more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def bring_in_line(
+        self, versions: Versions, found: Found, unrest: set[str], *, is_watched: bool = False
+    ) -> None:
+        """Load what the policy chooses, then retire the rest; versions in `unrest` are left as they are.
+
+        `is_watched`: a version that fails while its files change was not there yet, and is added to `unrest`.
+        """
+        try:
+            config = read_config(found.config_path) if found.config_path else ModelConfig()
+        except ConfigError as error:
+            self._reject(versions, found.versions[found.newest], error)
+            return
+        policy = config.version_policy
+        at_rest = found.versions.keys() - (unrest - versions.ready.keys())
+        try:
+            labels = check_labels(config.version_labels, policy.select(at_rest))
+        except ConfigError as error:
+            self._reject(versions, found.versions[found.newest], ConfigError(f"{found.config_path}: {error}"))
+            return
+        versions.forgive()
+        while True:  # a version that turns out to be broken makes room for the next best
+            current = {v for v in at_rest if versions.tried.get(v) == found.versions[v].fingerprint}
+            wanted = policy.select(at_rest - (current - versions.ready.keys()))
+            fresh = [v for v in wanted if v not in current and v not in unrest]
+            if not fresh:
+                break
+            item = found.versions[fresh[-1]]
+            versions.loading = {item.version}
+            try:
+                await self._load(versions, item, config, is_in_repository=found.config_path is not None)
+            except Exception as error:  # a fault of one model must not stop the others
+                if is_watched and await self.call(fingerprint, item.path, found.config_path) != item.fingerprint:
+                    unrest.add(item.version)
+                    at_rest -= {item.version} - versions.ready.keys()
+                else:
+                    self._reject(versions, item, error)
+                    versions.tried[item.version] = item.fingerprint
+        versions.relabel(labels)
+        needed = {*wanted, *unrest, *versions.labels.values()}
+        for version in [v for v in versions.ready if v not in needed] if wanted else []:
+            versions.tried.pop(version, None)
+            self._retire(versions, versions.ready.pop(version))
+        for version in [v for v in versions.reasons if v not in found.versions]:
+            del versions.reasons[version], versions.tried[version]
+        for version in policy.missing(found.versions):
+            versions.reasons[version] = f"{found.config_path}: version_policy.specific: there is no version {version}"
+        versions.publish()
+
+    def retire_all(self, versions: Versions) -> list[asyncio.Task[None]]:
+        """Serve a model no more; return what ends as its versions have answered what they had."""
+        models = list(versions.ready.values())
+        for known in (versions.ready, versions.reasons, versions.tried, versions.labels):
+            known.clear()
+        versions.publish()
+        return [self._retire(versions, model) for model in models]
+
+    async def _load(
+        self, versions: Versions, item: FoundVersion, config: ModelConfig, *, is_in_repository: bool
+    ) -> None:
+        """Load and warm a version, and let it take the place of the one with its number. Raises `ConfigError`."""
+        threads = config.instance_group.count * config.intra_op_num_threads
+        if threads > self._cores:
+            raise ConfigError(
+                f"{item.path.parents[1] / 'config.toml'}: instance_group.count x intra_op_num_threads is {threads}, "
+                f"more than the {self._cores} cores of this machine"
+            )
+        root = item.path.parents[2] if is_in_repository else None
+        loaded = await self.call(LoadedModel, item.path, config, root)
+        model = ServedModel(versions.name, item.version, loaded, self._workers)
+        former = versions.ready.get(item.version)
+        versions.ready[item.version] = model
+        versions.tried[item.version] = item.fingerprint
+        versions.reasons.pop(item.version, None)
+        self._stats.models[model.name, model.version] = model.engine.stats
+        log.info("model %s version %s is ready: batches of up to %d", model.name, model.version, model.max_batch_size)
+        versions.publish()
+        if former is not None:
+            self._retire(versions, former)
+
+    def _reject(self, versions: Versions, item: FoundVersion, error: Exception) -> None:
+        """Keep and tell why a version is not served."""
+        is_known = isinstance(error, ConfigError)
+        reason = str(error) if is_known else f"{item.path}: {type(error).__name__}: {error}"
+        if reason != versions.reasons.get(item.version):
+            what = f"version {item.version} of model {versions.name}" if versions.ready else f"model {versions.name}"
+            log.error("%s is not served: %s", what, reason, exc_info=None if is_known else error)
+        versions.reasons[item.version] = reason
+
+    def _retire(self, versions: Versions, model: ServedModel) -> asyncio.Task[None]:
+        versions.retiring.append(model)
+        task = asyncio.create_task(self._see_out(versions, model))
+        self._retirements[task] = model
+        task.add_done_callback(self._retirements.pop)
+        return task
+
+    async def _see_out(self, versions: Versions, model: ServedModel) -> None:
+        """Close a model that no route leads to, once it has answered what it has."""
+        await model.engine.drained()
+        model.engine.close()
+        versions.retiring.remove(model)
+        place = model.name, model.version
+        if self._stats.models.get(place) is model.engine.stats:
+            del self._stats.models[place]
+        log.info("model %s version %s is retired", model.name, model.version)
