@@ -47,12 +47,10 @@ class ModelSpec:
 
 def read_spec(inputs: Sequence[Any], outputs: Sequence[Any], batched: bool | None) -> ModelSpec:
     """Return the spec of ONNX Runtime's `NodeArg`s; `batched` None means: find out. Raises `ConfigError`."""
-    if not inputs:
-        raise ConfigError("the model has no inputs")
     leading = [_is_dynamic(node) for node in inputs]
     if batched is None:
-        batched = all(leading)
-    elif batched and not all(leading):
+        batched = bool(inputs) and all(leading)
+    elif batched and not (inputs and all(leading)):
         names = [node.name for node, dynamic in zip(inputs, leading, strict=True) if not dynamic]
         raise ConfigError(f"max_batch_size: the inputs {names} have no dynamic first dimension; use 0")
     leads = tuple(batched and _is_dynamic(node) for node in outputs)

@@ -48,6 +48,7 @@ class OnnxModel:
             self.spec = read_spec(self._session.get_inputs(), self._session.get_outputs(), batched)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from (error.__cause__ or error)
+        self._path = path
         self._output_names = [tensor.name for tensor in self.spec.outputs]
         self._foreign_outputs = any(tensor.dtype.foreign for tensor in self.spec.outputs)
         self._foreign = self._foreign_outputs or any(tensor.dtype.foreign for tensor in self.spec.inputs)
@@ -150,7 +151,7 @@ class OnnxModel:
         if failed is not None and is_static and not any(spec.dtype.numpy.kind in "iu" for spec in self.spec.inputs):
             raise failed
         log.warning(
-            "not warmed, the model takes neither zeros nor ones: model_warmup may say what it takes (%s)", failed
+            "%s takes neither zeros nor ones and is not warmed; name a row in model_warmup: %s", self._path, failed
         )
         return None
 

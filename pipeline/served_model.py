@@ -210,7 +210,8 @@ class ServedModel:
     def _parse_map(self, data: Any) -> tuple[Row, Shapes | None]:
         names = [tensor.name for tensor in self.spec.inputs]
         if data.__class__ is not dict:
-            raise InvalidInput(f"data: expected a map of the inputs {', '.join(names)}")
+            inputs = f"a map of the inputs {', '.join(names)}" if names else "an empty map, the model has no inputs"
+            raise InvalidInput(f"data: expected {inputs}")
         if unknown := [name for name in data if name not in names]:
             raise InvalidInput(f"data.{str(unknown[0])[:100]}: no such input, expected {', '.join(names)}")
         row, shapes = [], []

@@ -1,5 +1,7 @@
 """A model's config.toml: what it may say, and what is said of it where it is wrong."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,12 @@ def test_allowed_batch_sizes_say_how_large_a_batch_may_be(path: Path) -> None:
     assert read_config(path).largest_batch == 32
     path.write_text("max_batch_size = 0")
     assert read_config(path).largest_batch == 0
+
+
+def test_the_example_of_the_reference_is_valid_and_says_every_key(path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", docs, re.DOTALL)
+    assert example is not None
+    path.write_text(example[1])
+    read_config(path)
+    assert tomllib.loads(example[1]).keys() == set(ModelConfig.__struct_fields__) - {"output"}

@@ -59,10 +59,6 @@ def test_weights_beside_the_file_are_found(tmp_path: Path) -> None:
     assert model.run([(row,)]).rows(lists=False) == [{"scores": row}]
 
 
-def without_inputs() -> ModelProto:
-    return onnx.model([], [], [onnx.tensor("y", dims=[1])], {"y": np.ones(1, np.float32)})
-
-
 @pytest.mark.parametrize(
     ("proto", "reason"),
     [
@@ -71,10 +67,9 @@ def without_inputs() -> ModelProto:
         (onnx.identity("complex64"), "complex64"),
         (onnx.never_runs(), "idx=7"),
         (onnx.never_runs([3]), "idx=7"),
-        (without_inputs(), "no inputs"),
         (onnx.identity(dims=("N", 2**40, 2**40)), ""),
     ],
-    ids=["sequence", "zipmap", "complex", "never runs", "never runs, no batch", "no inputs", "larger than memory"],
+    ids=["sequence", "zipmap", "complex", "never runs", "never runs, no batch", "larger than memory"],
 )
 def test_a_graph_that_cannot_be_served_is_refused_by_path_and_reason(
     proto: ModelProto, reason: str, tmp_path: Path

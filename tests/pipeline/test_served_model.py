@@ -245,3 +245,10 @@ def test_the_largest_batch_is_what_is_configured(
 def test_warming_learns_the_cost_of_every_batch_size(tmp_path: Path) -> None:
     run_times = load(onnx.identity(), tmp_path, ModelConfig(max_batch_size=100)).run_times
     assert all(run_times.expect(size) < float("inf") for size in range(1, 101))
+
+
+async def test_a_model_without_inputs_answers_an_empty_map(tmp_path: Path) -> None:
+    proto = onnx.model([], [], [onnx.tensor("y", dims=[2])], {"y": np.array([1, 2], np.float32)})
+    async with Served(proto, tmp_path) as served:
+        assert await served.ask({}, {}) == [{"y": [1.0, 2.0]}, {"y": [1.0, 2.0]}]
+        assert await served.ask([1.0]) == ["data: expected an empty map, the model has no inputs"]
