@@ -1,5 +1,7 @@
 """A door that takes a body, and no more of it than is allowed."""
 
+from typing import Any
+
 import tornado.web
 
 from handlers.base import JsonHandler
@@ -20,6 +22,9 @@ class BoundedBodyHandler(JsonHandler):
         declared = self.request.headers.get("Content-Length", "")
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > self.state.settings.max_message_bytes):
             raise self._too_large()
+        connection: Any = self.request.connection
+        if declared.isdecimal() and int(declared) <= connection.stream._read_buffer_size:
+            connection.set_body_timeout(None)  # the whole body is here already: nothing to wait for
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; refuse it as soon as it is too large."""

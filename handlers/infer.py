@@ -72,6 +72,7 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         inference = self._inference = Inference(model)
         done = asyncio.get_running_loop().create_future()
         state.requests.add(done)
+        state.past_events += len(rows)
         try:
             outcomes = await inference.run(rows, shapes, now, now + within)
         except WaterspoutError:
@@ -79,7 +80,6 @@ class InferHandler(V2Handler, BoundedBodyHandler):
             raise
         finally:
             self._inference = None
-            state.past_events += len(rows)
             state.requests.discard(done)
             done.set_result(None)
         stats.shared_rows += len(rows) - 1

@@ -26,6 +26,7 @@ def block(language: str, containing: str, server: Server) -> str:
         str(found)
         .replace("ws://127.0.0.1:8888", server.ws)
         .replace("http://127.0.0.1:8888", server.ws.replace("ws", "http", 1))
+        .replace('"127.0.0.1:8888"', f'"{server.address[0]}:{server.address[1]}"')
     )
 
 
@@ -45,6 +46,11 @@ def test_python_client_prints_a_label(shipped: Server, tmp_path: Path) -> None:
     label, score = run([sys.executable, "-c", block("python", "websockets", shipped)], tmp_path).split()
     assert label in CLASSES
     assert 0.25 < float(score) <= 1
+
+
+def test_tritons_client_prints_a_class_per_window(shipped: Server, tmp_path: Path) -> None:
+    output = run([sys.executable, "-c", block("python", "tritonclient", shipped)], tmp_path)
+    assert len(re.findall(r"b'[01]\.\d{6}:\d:(?:badminton|running|standing|walking)'", output)) == 2
 
 
 def test_javascript_client_prints_a_label(shipped: Server, tmp_path: Path) -> None:
