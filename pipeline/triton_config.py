@@ -3,6 +3,7 @@
 Needs the packages of `requirements-triton.txt`, and is imported only where there is such a file.
 """
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,31 @@ def read_triton_config(path: Path) -> tuple[ModelConfig, list[str]]:
         raise ConfigError(f"{path}: {error}") from error.__cause__
 
 
+def _load_messages() -> Any:
+    """Return tritonclient's message classes alone: its package wants gRPC and claims names that others claim too."""
+    package = importlib.util.find_spec("tritonclient")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError("tritonclient")
+    path = Path(package.submodule_search_locations[0], "grpc", "model_config_pb2.py")
+    spec = importlib.util.spec_from_file_location("tritonclient_model_config", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _parse(path: Path) -> Any:
     try:
         from google.protobuf import text_format
-        from tritonclient.grpc import model_config_pb2
-    except (ImportError, RuntimeError) as error:  # tritonclient raises the latter where grpcio is missing
-        raise ConfigError(
-            "needs the packages of requirements-triton.txt (tritonclient[grpc]), or a config.toml"
-        ) from error
+
+        messages = _load_messages()
+    except (ImportError, OSError) as error:
+        raise ConfigError("needs the packages of requirements-triton.txt (tritonclient), or a config.toml") from error
     if path.stat().st_size > MAX_TEXT_BYTES:
         raise ConfigError(f"more than {MAX_TEXT_BYTES} bytes")
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        return text_format.Parse(path.read_text(encoding="utf-8"), messages.ModelConfig())
     except text_format.ParseError as error:
         raise ConfigError(" ".join(str(error).split())) from error
     except RecursionError as error:

@@ -230,7 +230,7 @@ def test_allowed_batch_sizes_say_how_large_a_batch_may_be(path: Path) -> None:
 
 def test_the_example_of_the_reference_is_valid_and_says_every_key(path: Path) -> None:
     docs = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    example = re.search(r"```toml\n(.*?)```", docs, re.DOTALL)
+    example = re.search(r"## config\.toml\n.*?```toml\n(.*?)```", docs, re.DOTALL)
     assert example is not None
     path.write_text(example[1])
     read_config(path)
