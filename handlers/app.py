@@ -15,6 +15,7 @@ from handlers.models import PARAMETERS as MODEL_PARAMETERS
 from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
     LiveHandler,
+    LoadHandler,
     ModelConfigHandler,
     ModelListHandler,
     ModelMetadataHandler,
@@ -22,15 +23,17 @@ from handlers.open_inference import (
     RepositoryIndexHandler,
     ServerMetadataHandler,
     StatisticsHandler,
+    UnloadHandler,
     V2NotFoundHandler,
     V2ReadyHandler,
 )
 from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
 from handlers.stream import StreamHandler
+from pipeline.errors import TooLarge
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.metrics import make_registry
-from pipeline.v2_messages import IndexEntry, IndexRequest, InferRequest, InferResponse
+from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
 from pipeline.v2_metadata import (
     ModelConfiguration,
     ModelList,
@@ -104,6 +107,22 @@ DOORS: Final = (
         "/v2/repository/index",
         RepositoryIndexHandler,
         {"POST": json([IndexEntry], takes={"application/json": IndexRequest}, errors=OF_BODIES, takes_nothing=True)},
+    ),
+    *(
+        Door(
+            f"/v2/repository/models/{{model}}/{order}",
+            handler,
+            {
+                "POST": json(
+                    dict[str, Any],
+                    takes={"application/json": ControlRequest},
+                    errors=(*OF_MODELS, TooLarge),
+                    also={403: ErrorMessage},
+                    takes_nothing=True,
+                )
+            },
+        )
+        for order, handler in (("load", LoadHandler), ("unload", UnloadHandler))
     ),
     Door("/healthz", HealthHandler, {"GET": json(Health)}),
     Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}),

@@ -1,7 +1,7 @@
 """`/v2`: the Open Inference Protocol (KServe v2) with Triton's extensions, but for inference itself."""
 
 import time
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import tornado.web
 
@@ -9,10 +9,10 @@ from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phra
 from handlers.bounded_body import BoundedBodyHandler
 from pipeline.codec import JSON, Codec
 from pipeline.compression import decompress
-from pipeline.errors import DeadlineExceeded, ShuttingDown, WaterspoutError
+from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
 from pipeline.stream import MAX_ERROR_LENGTH
 from pipeline.v2_descriptions import configuration, index_entry, metadata, statistics
-from pipeline.v2_messages import ErrorMessage, decode_index, encode
+from pipeline.v2_messages import ErrorMessage, decode_control, decode_index, encode
 from pipeline.v2_metadata import ModelList, ModelReady, ServerLive, ServerMetadata, ServerReady, Statistics
 
 EXTENSIONS: Final = [
@@ -142,8 +142,56 @@ class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
         """List all models, broken ones with the reason."""
         if self._finished:
             return
-        encoding = self.request.headers.get("Content-Encoding", "")
-        body = decompress(self.take_body(), encoding, self.state.settings.max_message_bytes)
-        asked = decode_index(body)
-        entries = [index_entry(info) for info in self.state.repository.describe_all()]
+        asked = decode_index(_plain_body(self))
+        entries = [index_entry(info) for info in self.state.repository.index()]
         self.answer([entry for entry in entries if entry.state == "READY" or not asked.ready])
+
+
+class ControlHandler(V2Handler, BoundedBodyHandler):
+    """A door that changes what is served; 403 without `--model-control explicit`."""
+
+    KNOWN: ClassVar[frozenset[str]] = frozenset()  # parameters that are understood
+
+    async def post(self, name: str) -> None:
+        """Check that the order is allowed, and carry it out."""
+        if self._finished:
+            return
+        control = self.state.settings.model_control
+        if control != "explicit":
+            self._fail(403, f"models come and go by request with --model-control explicit only, it is {control}")
+            return
+        for parameter in decode_control(_plain_body(self)).parameters or {}:
+            if parameter not in self.KNOWN:
+                raise InvalidInput(f"parameters.{parameter[:100]}: a model is taken as it lies in the repository")
+        await self.carry_out(name)
+        self.answer({})
+
+    async def carry_out(self, name: str) -> None:
+        """Do what the door is for."""
+        raise NotImplementedError
+
+
+class LoadHandler(ControlHandler):
+    """`POST /v2/repository/models/{model}/load`; answers when the model is ready."""
+
+    async def carry_out(self, name: str) -> None:
+        """Load what is on disk."""
+        try:
+            await self.state.repository.load(name)
+        except ConfigError as error:
+            raise InvalidInput(str(error)) from error
+
+
+class UnloadHandler(ControlHandler):
+    """`POST /v2/repository/models/{model}/unload`; answers when what the model had is answered."""
+
+    KNOWN = frozenset(("unload_dependents",))
+
+    async def carry_out(self, name: str) -> None:
+        """Serve the model no more."""
+        await self.state.repository.unload(name)
+
+
+def _plain_body(handler: BoundedBodyHandler) -> bytes:
+    encoding = handler.request.headers.get("Content-Encoding", "")
+    return decompress(handler.take_body(), encoding, handler.state.settings.max_message_bytes)

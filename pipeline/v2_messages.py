@@ -79,6 +79,12 @@ class IndexRequest(Struct):
     ready: bool = False
 
 
+class ControlRequest(Struct):
+    """What a request to load or unload a model may say."""
+
+    parameters: Parameters | None = None
+
+
 class IndexEntry(Struct):
     """A version of a model in the repository: `READY`, `UNAVAILABLE` or `LOADING`, and why."""
 
@@ -89,6 +95,7 @@ class IndexEntry(Struct):
 
 
 _decode_infer = msgspec.json.Decoder(InferRequest).decode
+_decode_control = msgspec.json.Decoder(ControlRequest).decode
 _decode_index = msgspec.json.Decoder(IndexRequest).decode
 encode = msgspec.json.Encoder().encode
 
@@ -97,6 +104,14 @@ def decode_infer(payload: bytes) -> InferRequest:
     """Return the request in the JSON of a body. Raises `InvalidMessage` that names the field."""
     try:
         return _decode_infer(payload)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise explain(error, payload) from error
+
+
+def decode_control(payload: bytes) -> ControlRequest:
+    """Return what a body says beside the order to load or unload; it may be empty. Raises `InvalidMessage`."""
+    try:
+        return _decode_control(payload) if payload.strip() else ControlRequest()
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise explain(error, payload) from error
 
