@@ -1,8 +1,9 @@
 """What all doors share: the server's parts, and errors as JSON."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -62,6 +63,17 @@ class ServerState:
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
     past_events: int = 0  # of sockets and requests that are gone
     new_session_id: Callable[[], str] = field(default=str)
+
+    @contextlib.contextmanager
+    def request_under_way(self) -> Iterator[None]:
+        """Have a drain wait until the context is left."""
+        done = asyncio.get_running_loop().create_future()
+        self.requests.add(done)
+        try:
+            yield
+        finally:
+            self.requests.discard(done)
+            done.set_result(None)
 
     def count_events(self) -> int:
         """Return how many events came since the start."""

@@ -5,6 +5,7 @@ from typing import Any
 import tornado.web
 
 from handlers.base import JsonHandler
+from pipeline.compression import decompress
 from pipeline.errors import TooLarge
 
 
@@ -40,6 +41,12 @@ class BoundedBodyHandler(JsonHandler):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return body
+
+    def take_plain_body(self) -> bytes:
+        """Return the body, once, without its `Content-Encoding`. Raises `InvalidMessage` or `TooLarge`."""
+        encoding = self.request.headers.get("Content-Encoding")
+        body = self.take_body()
+        return body if encoding is None else decompress(body, encoding, self.state.settings.max_message_bytes)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body exceeds {self.state.settings.max_message_bytes} bytes (max_message_bytes)")

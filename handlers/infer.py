@@ -6,7 +6,7 @@ from typing import Final
 
 from handlers.bounded_body import BoundedBodyHandler
 from handlers.open_inference import V2Handler
-from pipeline.compression import choose, compress, decompress
+from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
@@ -70,28 +70,22 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         state, stats = self.state, model.engine.stats
         now = _monotonic()
         inference = self._inference = Inference(model)
-        done = asyncio.get_running_loop().create_future()
-        state.requests.add(done)
         state.past_events += len(rows)
         try:
-            outcomes = await inference.run(rows, shapes, now, now + within)
+            with state.request_under_way():
+                outcomes = await inference.run(rows, shapes, now, now + within)
         except WaterspoutError:
             stats.observe_failed_request(_monotonic() - now)
             raise
         finally:
             self._inference = None
-            state.requests.discard(done)
-            done.set_result(None)
         stats.shared_rows += len(rows) - 1
         return outcomes
 
     def _read(self) -> tuple[InferRequest, bytes, bool]:
         """Return the request, what follows its JSON, and whether there is no JSON at all."""
         headers = self.request.headers
-        body = self.take_body()
-        encoding = headers.get("Content-Encoding")
-        if encoding is not None:
-            body = decompress(body, encoding, self.state.settings.max_message_bytes)
+        body = self.take_plain_body()
         declared = headers.get(HEADER_LENGTH)
         if declared is None:
             return decode_infer(body), b"", False

@@ -8,7 +8,6 @@ import tornado.web
 from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phrase_of
 from handlers.bounded_body import BoundedBodyHandler
 from pipeline.codec import JSON, Codec
-from pipeline.compression import decompress
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
 from pipeline.stream import MAX_ERROR_LENGTH
 from pipeline.v2_descriptions import configuration, index_entry, metadata, statistics
@@ -142,7 +141,7 @@ class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
         """List all models, broken ones with the reason."""
         if self._finished:
             return
-        asked = decode_index(_plain_body(self))
+        asked = decode_index(self.take_plain_body())
         entries = [index_entry(info) for info in self.state.repository.index()]
         self.answer([entry for entry in entries if entry.state == "READY" or not asked.ready])
 
@@ -160,7 +159,7 @@ class ControlHandler(V2Handler, BoundedBodyHandler):
         if control != "explicit":
             self._fail(403, f"models come and go by request with --model-control explicit only, it is {control}")
             return
-        for parameter in decode_control(_plain_body(self)).parameters or {}:
+        for parameter in decode_control(self.take_plain_body()).parameters or {}:
             if parameter not in self.KNOWN:
                 raise InvalidInput(f"parameters.{parameter[:100]}: a model is taken as it lies in the repository")
         await self.carry_out(name)
@@ -190,8 +189,3 @@ class UnloadHandler(ControlHandler):
     async def carry_out(self, name: str) -> None:
         """Serve the model no more."""
         await self.state.repository.unload(name)
-
-
-def _plain_body(handler: BoundedBodyHandler) -> bytes:
-    encoding = handler.request.headers.get("Content-Encoding", "")
-    return decompress(handler.take_body(), encoding, handler.state.settings.max_message_bytes)

@@ -59,8 +59,8 @@ class PredictHandler(BoundedBodyHandler):
         """Answer the events: with one answer for one event, with a list for a list, or as a stream of answers."""
         if self._finished:
             return
-        state, headers = self.state, self.request.headers
-        codec = codec_for(headers.get("Content-Type", ""))
+        state = self.state
+        codec = codec_for(self.request.headers.get("Content-Type", ""))
         query = self.query(PARAMETERS)
         version = query.get("version")
         state.repository.get(name, version)
@@ -71,27 +71,12 @@ class PredictHandler(BoundedBodyHandler):
         self._session = session = Session(state.repository, answers, options, state.budget, name, version)
         if state.draining:
             session.drain()
-        done = asyncio.get_running_loop().create_future()
-        state.requests.add(done)
         payload = self.take_body()
         try:
-            session.receive(payload, codec, time.monotonic())
-            if not session.event_count:
-                raise InvalidMessage("expected an event or a list of events")
-            accept = headers.get("Accept", "")
-            if _NDJSON in accept or _SSE in accept:
-                await self._stream(session, answers, _SSE in accept)
-                return
-            while session.in_flight:
-                answers.changed.clear()
-                await answers.changed.wait()
-            if self._is_gone:
-                return
-            self._reply_all(answers, codec, is_list=_is_list(payload, codec))
+            with state.request_under_way():
+                await self._answer(session, answers, payload, codec)
         finally:
             session.close()
-            state.requests.discard(done)
-            done.set_result(None)
             state.past_events += session.event_count
 
     def on_connection_close(self) -> None:
@@ -101,6 +86,20 @@ class PredictHandler(BoundedBodyHandler):
         if self._session is not None:
             self._session.close()
             self._answers.changed.set()
+
+    async def _answer(self, session: Session, answers: _Answers, payload: bytes, codec: Codec) -> None:
+        session.receive(payload, codec, time.monotonic())
+        if not session.event_count:
+            raise InvalidMessage("expected an event or a list of events")
+        accept = self.request.headers.get("Accept", "")
+        if _NDJSON in accept or _SSE in accept:
+            await self._stream(session, answers, _SSE in accept)
+            return
+        while session.in_flight:
+            answers.changed.clear()
+            await answers.changed.wait()
+        if not self._is_gone:
+            self._reply_all(answers, codec, is_list=_is_list(payload, codec))
 
     def _reply_all(self, answers: _Answers, codec: Codec, *, is_list: bool) -> None:
         flat = [answer for _, group in sorted(answers.by_seq.items()) for answer in group]

@@ -92,7 +92,7 @@ class Engine:
         return self._batcher.room
 
     def room_for(self, source: Any) -> int:
-        """Return how many rows a source (see `fair_queue.source_of`) can still queue."""
+        """Return how many rows a source (see `rings.source_of`) can still queue."""
         return self._batcher.room_for(source)
 
     def check_priority(self, priority: int) -> None:

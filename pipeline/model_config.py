@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from pipeline.version_policy import Version, VersionPolicy
+from pipeline.version_policy import Version, VersionName, VersionPolicy
 from pipeline.window import WindowSpec
 
 Microseconds = Annotated[int, Meta(ge=0, le=60_000_000)]
 BatchSize = Annotated[int, Meta(ge=1, le=65536)]
 Dims = Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=64)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
-VersionName = Annotated[str, Meta(pattern="^[1-9][0-9]{0,17}$")]
 
 MAX_WARMUP_RUNS = 10_000
 

@@ -1,7 +1,7 @@
 """Small batches run in buffers that are allocated and bound once, which saves them half of a run's fixed cost."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,19 +22,9 @@ class BoundRun:
         """Allocate and bind. `session` is an `onnxruntime.InferenceSession`; without `batched` there is one row."""
         self._session = session
         self._binding = session.io_binding()
-        self._inputs: list[memoryview] = []
-        self._outputs: list[Array] = []
-        lead = (rows,) if batched else ()
-        for spec in inputs:
-            array: Array = np.zeros((rows, *spec.shape), spec.dtype.numpy)  # type: ignore[arg-type]
-            shape = (*lead, *spec.shape)
-            self._binding.bind_input(spec.name, "cpu", 0, spec.dtype.numpy, shape, array.ctypes.data)
-            self._inputs.append(array.reshape(-1).view(np.uint8).data)
-        for spec in outputs:
-            array = np.zeros((rows, *spec.shape), spec.dtype.numpy)  # type: ignore[arg-type]
-            shape = (*lead, *spec.shape)
-            self._binding.bind_output(spec.name, "cpu", 0, spec.dtype.numpy, shape, array.ctypes.data)
-            self._outputs.append(array)
+        taken = [_allocate(self._binding.bind_input, spec, rows, batched) for spec in inputs]
+        self._inputs = [array.reshape(-1).view(np.uint8).data for array in taken]
+        self._outputs = [_allocate(self._binding.bind_output, spec, rows, batched) for spec in outputs]
 
     def run(self, rows: Sequence[Row]) -> list[Array]:
         """Return the outputs `[rows, ...]`. Raises what ONNX Runtime raises."""
@@ -79,6 +69,13 @@ class RunBuffers:
         """Bind nothing any more: the outputs are not what the graph declares."""
         self._most_rows = 0
         self._free.clear()
+
+
+def _allocate(bind: Callable[..., object], spec: TensorSpec, rows: int, batched: bool) -> Array:
+    """Return a bound array `[rows, ...]`; the binding keeps no reference to it, its memoryview does."""
+    array: Array = np.zeros((rows, *spec.shape), spec.dtype.numpy)  # type: ignore[arg-type]
+    bind(spec.name, "cpu", 0, spec.dtype.numpy, array.shape if batched else spec.shape, array.ctypes.data)
+    return array
 
 
 def _is_bindable(spec: TensorSpec) -> bool:

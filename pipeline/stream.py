@@ -80,11 +80,7 @@ class Stream:
         self.session = session
         self.outlet = session.outlet
         self.route = route
-        self.model = model
-        self.default_timeout = model.default_timeout  # this and the next three are the model's, kept at hand
-        self.max_timeout = model.max_timeout
-        self.row_bytes = model.row_bytes
-        self._submit: Callable[[StreamJob], Any] = model.submit
+        self._use(model)
         self._former: dict[int, ServingModel] = {}  # of pending jobs that an earlier model has, by number
         self.key = key
         self.codec = codec  # of the event that made the stream
@@ -124,12 +120,15 @@ class Stream:
         if model.window_layout != self.model.window_layout:
             lost = 0 if self.window is None else len(self.window)
             self.window = model.new_window()
+        self._use(model)
+        return lost
+
+    def _use(self, model: ServingModel) -> None:
         self.model = model
-        self.default_timeout = model.default_timeout
+        self.default_timeout = model.default_timeout  # this and the next three are the model's, kept at hand
         self.max_timeout = model.max_timeout
         self.row_bytes = model.row_bytes
-        self._submit = model.submit
-        return lost
+        self._submit: Callable[[StreamJob], Any] = model.submit
 
     def let_go(self) -> None:
         """Keep no former model in memory for jobs that are done."""

@@ -151,7 +151,7 @@ class TensorSpec:
             if rest or not count:
                 raise InvalidInput(f"{path}: expected whole samples of {self.nbytes} bytes, got {len(data)} bytes")
             if self.dtype.pack == "?":
-                _check_bools(data, path)
+                check_bools(data, path)
             return data, count
         if data.__class__ is dict:
             raise InvalidInput(f"{path}: expected a sample {self} or a list of samples, got a map")
@@ -222,7 +222,7 @@ class TensorSpec:
             if len(data) != expected:
                 raise InvalidInput(f"{path}: expected {expected} bytes ({self}), got {len(data)} bytes")
             if self.dtype.pack == "?":
-                _check_bools(data, path)
+                check_bools(data, path)
             return data
         flat, nested = _flatten(data, path)
         if nested is not None and nested != shape and not (size == 0 and nested == shape[: len(nested)]):
@@ -279,7 +279,8 @@ def to_wire(array: Array, dtype: DType) -> Any:
     return array.tolist()
 
 
-def _check_bools(data: bytes, path: str) -> None:
+def check_bools(data: bytes, path: str) -> None:
+    """Raise `InvalidInput` where the bytes of booleans are other than 0 and 1."""
     if data.translate(None, b"\x00\x01"):
         raise InvalidInput(f"{path}: expected bytes 0 or 1 for booleans")
 

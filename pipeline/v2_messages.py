@@ -4,7 +4,8 @@ Unknown fields are ignored: clients send some that are their own. Shapes have th
 has one.
 """
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -14,6 +15,8 @@ from pipeline.codec import explain
 Size = Annotated[int, Meta(ge=0, lt=2**31)]
 Count = Annotated[int, Meta(ge=0)]
 Parameters = dict[str, Any]
+
+T = TypeVar("T")
 
 
 class InferInput(Struct, gc=False):
@@ -102,23 +105,21 @@ encode = msgspec.json.Encoder().encode
 
 def decode_infer(payload: bytes) -> InferRequest:
     """Return the request in the JSON of a body. Raises `InvalidMessage` that names the field."""
-    try:
-        return _decode_infer(payload)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise explain(error, payload) from error
+    return _decode(_decode_infer, payload)
 
 
 def decode_control(payload: bytes) -> ControlRequest:
     """Return what a body says beside the order to load or unload; it may be empty. Raises `InvalidMessage`."""
-    try:
-        return _decode_control(payload) if payload.strip() else ControlRequest()
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise explain(error, payload) from error
+    return _decode(_decode_control, payload) if payload.strip() else ControlRequest()
 
 
 def decode_index(payload: bytes) -> IndexRequest:
     """Return what a body asks of the repository's index; it may be empty. Raises `InvalidMessage`."""
+    return _decode(_decode_index, payload) if payload.strip() else IndexRequest()
+
+
+def _decode(decode: Callable[[bytes], T], payload: bytes) -> T:
     try:
-        return _decode_index(payload) if payload.strip() else IndexRequest()
+        return decode(payload)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise explain(error, payload) from error

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from msgspec import UNSET
 
 from pipeline.errors import InvalidInput
-from pipeline.tensors import DTYPES, STRING, Array, Cell, DType, Row, Shapes, TensorSpec
+from pipeline.tensors import DTYPES, STRING, Array, Cell, DType, Row, Shapes, TensorSpec, check_bools
 from pipeline.v2_messages import InferInput, InferRequest
 
 #: What the protocol calls our types. It has no float8, which is given a name in the same style.
@@ -224,8 +224,8 @@ def _read_blob(blob: bytes, tensor: InferInput, spec: TensorSpec, path: str) -> 
     if len(blob) != expected:
         shape = str(tensor.shape)[:200]
         raise InvalidInput(f"{path}: expected {expected} bytes for {tensor.datatype}{shape}, got {len(blob)}")
-    if spec.dtype.pack == "?" and blob.translate(None, b"\x00\x01"):
-        raise InvalidInput(f"{path}: expected bytes 0 or 1 for booleans")
+    if spec.dtype.pack == "?":
+        check_bools(blob, path)
     return blob
 
 

@@ -8,10 +8,13 @@ from msgspec import Meta, Struct
 
 from pipeline.errors import ConfigError
 
+VERSION_PATTERN = "^[1-9][0-9]{0,17}$"
+
 Version = Annotated[int, Meta(ge=1, lt=10**18)]
+VersionName = Annotated[str, Meta(pattern=VERSION_PATTERN)]
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_VERSION = re.compile(VERSION_PATTERN)
 
 
 class Latest(Struct, frozen=True, forbid_unknown_fields=True):
