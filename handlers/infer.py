@@ -47,7 +47,7 @@ class InferHandler(V2Handler, BoundedBodyHandler):
                 return
             raise
         payload, header_length = encode_response(
-            (model.name, model.version), request.id, plans, outcomes, batched=spec.batched, labels=model.config.labels
+            (model.name, model.version), request.id, plans, outcomes, batched=spec.batched, labels=model.labels
         )
         if header_length is not None:
             self.set_header("Content-Type", "application/octet-stream")

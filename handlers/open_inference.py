@@ -11,7 +11,7 @@ from pipeline.codec import JSON, Codec
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
 from pipeline.stream import MAX_ERROR_LENGTH
 from pipeline.v2_descriptions import configuration, index_entry, metadata, statistics
-from pipeline.v2_messages import ErrorMessage, decode_control, decode_index, encode
+from pipeline.v2_messages import ErrorMessage, Parameters, decode_control, decode_index, encode
 from pipeline.v2_metadata import ModelList, ModelReady, ServerLive, ServerMetadata, ServerReady, Statistics
 
 EXTENSIONS: Final = [
@@ -159,13 +159,14 @@ class ControlHandler(V2Handler, BoundedBodyHandler):
         if control != "explicit":
             self._fail(403, f"models come and go by request with --model-control explicit only, it is {control}")
             return
-        for parameter in decode_control(self.take_plain_body()).parameters or {}:
+        parameters = decode_control(self.take_plain_body()).parameters or {}
+        for parameter in parameters:
             if parameter not in self.KNOWN:
                 raise InvalidInput(f"parameters.{parameter[:100]}: a model is taken as it lies in the repository")
-        await self.carry_out(name)
+        await self.carry_out(name, parameters)
         self.answer({})
 
-    async def carry_out(self, name: str) -> None:
+    async def carry_out(self, name: str, parameters: Parameters) -> None:
         """Do what the door is for."""
         raise NotImplementedError
 
@@ -173,7 +174,7 @@ class ControlHandler(V2Handler, BoundedBodyHandler):
 class LoadHandler(ControlHandler):
     """`POST /v2/repository/models/{model}/load`; answers when the model is ready."""
 
-    async def carry_out(self, name: str) -> None:
+    async def carry_out(self, name: str, parameters: Parameters) -> None:
         """Load what is on disk."""
         try:
             await self.state.repository.load(name)
@@ -186,6 +187,9 @@ class UnloadHandler(ControlHandler):
 
     KNOWN = frozenset(("unload_dependents",))
 
-    async def carry_out(self, name: str) -> None:
+    async def carry_out(self, name: str, parameters: Parameters) -> None:
         """Serve the model no more."""
-        await self.state.repository.unload(name)
+        with_steps = parameters.get("unload_dependents", False)
+        if type(with_steps) is not bool:
+            raise InvalidInput("parameters.unload_dependents: expected true or false")
+        await self.state.repository.unload(name, with_steps=with_steps)

@@ -63,12 +63,12 @@ class MicroBatcher:
     @property
     def room(self) -> int:
         """How many rows can still be offered by all sources together."""
-        return self._limit - len(self)
+        return max(self._limit - len(self), 0)
 
     def room_for(self, source: Any) -> int:
         """Return how many rows a source can offer now, one after the other."""
         waiting = len(self)
-        room = self._limit - waiting
+        room = max(self._limit - waiting, 0)  # rows that were admitted may be above the limit
         if waiting >= self.policy.max_batch_size and self._queue:
             self._move_to_fair()  # in the list, sources are not told apart
         held = self._fair.held(source) if len(self._fair) else waiting
@@ -85,12 +85,18 @@ class MicroBatcher:
             queue.append(job)
         else:
             self._offer_fairly(job)
-        if job.deadline < self.next_deadline:
-            self.next_deadline = job.deadline
-            self.wake_earlier()
-        if self.asleep:
-            self.asleep = False
-            self.wake()
+        self._attend_to(job)
+
+    def admit(self, job: Job) -> None:
+        """Queue a row that was let in elsewhere, whatever waits here. Raises `ModelUnavailable` after `close`."""
+        if len(self._queue) < self._short:
+            self._queue.append(job)
+        elif not self._limit:
+            raise ModelUnavailable("the model is being unloaded")
+        else:
+            self._move_to_fair()
+            self._fair.push(job)
+        self._attend_to(job)
 
     def close(self) -> None:
         """Refuse all further rows."""
@@ -168,6 +174,15 @@ class MicroBatcher:
             self._compact()
         self.next_deadline = self.earliest_deadline()
         return expired
+
+    def _attend_to(self, job: Job) -> None:
+        """Wake whom a row that was queued concerns."""
+        if job.deadline < self.next_deadline:
+            self.next_deadline = job.deadline
+            self.wake_earlier()
+        if self.asleep:
+            self.asleep = False
+            self.wake()
 
     def _offer_fairly(self, job: Job) -> None:
         limit, waiting = self._limit, len(self)

@@ -91,6 +91,11 @@ class Engine:
         """How many rows can still be queued."""
         return self._batcher.room
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return len(self._batcher) > 0 or self._free_slots < self._slots
+
     def room_for(self, source: Any) -> int:
         """Return how many rows a source (see `rings.source_of`) can still queue."""
         return self._batcher.room_for(source)
@@ -101,6 +106,16 @@ class Engine:
         if levels and priority > levels:
             raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
 
+    def admit(self, job: Job) -> None:
+        """Queue a row that an ensemble has let in, whatever waits here. Raises `ModelUnavailable` after `close`."""
+        if self._slo is not None:
+            job.deadline = self._slo.deadline(job.enqueued_at, job.deadline)
+        self._batcher.admit(job)
+
+    def is_waiting(self, job: Job) -> bool:
+        """Return whether a row that was submitted has not begun to run."""
+        return job.queued
+
     def cancel(self, job: Job) -> None:
         """Take a row out if it still waits; its owner hears nothing more of it."""
         if self._batcher.cancel(job):
@@ -108,7 +123,7 @@ class Engine:
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
-        while len(self._batcher) or self._free_slots < self._slots:
+        while self.is_busy:
             if self._idle is None or self._idle.done():
                 self._idle = self._loop.create_future()
             await asyncio.shield(self._idle)

@@ -1,13 +1,13 @@
 """What a graph says of its inputs and outputs, as the pipeline wants it."""
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.model_config import DeclaredTensor
-from pipeline.tensors import DTYPES, TensorSpec
+from pipeline.model_config import DeclaredTensor, ModelConfig
+from pipeline.tensors import DTYPES, STRING, TensorSpec
 
 TRITON_TYPES = {
     "TYPE_BOOL": "bool",
@@ -100,6 +100,41 @@ def check_declared(key: str, declared: Sequence[DeclaredTensor], tensors: Sequen
         if not fits:
             expected = [-1 if size is None else size for size in tensor.shape]
             raise ConfigError(f"{key}.{said.name}.dims: the graph has {expected} for a row, found {said.dims}")
+
+
+def check_class_names(labels: Mapping[str, Sequence[str]], tensors: Sequence[TensorSpec]) -> None:
+    """Raise `ConfigError` for names of classes of an unknown output, or a wrong number of names."""
+    outputs = {tensor.name: tensor for tensor in tensors}
+    for name, names in labels.items():
+        if name not in outputs:
+            raise ConfigError(f"labels.{name}: the model has no such output, expected one of {list(outputs)}")
+        size, dtype = outputs[name].size, outputs[name].dtype
+        if dtype is STRING:
+            raise ConfigError(f"labels.{name}: the output is strings already")
+        is_class = size == 1 and dtype.numpy.kind in "iu"
+        if not names or (size >= 0 and size != len(names) and not is_class):
+            raise ConfigError(f"labels.{name}: expected {max(size, 1)} names, got {len(names)}")
+
+
+def pin_length(spec: ModelSpec, length: int) -> ModelSpec:
+    """Return a spec in which the first dimension of the only input's rows, which may be open, is `length`."""
+    (tensor,) = spec.inputs
+    return replace(spec, inputs=(TensorSpec(tensor.name, tensor.dtype, (length, *tensor.shape[1:])),))
+
+
+def sample_spec(spec: ModelSpec, config: ModelConfig) -> TensorSpec | None:
+    """Return the spec of one sample of a windowed model. Raises `ConfigError` where a window does not fit."""
+    if config.window is None:
+        return None
+    if len(spec.inputs) != 1 or spec.inputs[0].dtype is STRING:
+        raise ConfigError("window: needs a model with one numeric input")
+    (tensor,) = spec.inputs
+    if not tensor.shape or tensor.shape[0] not in (None, config.window.length):
+        raise ConfigError(f"window.length: {config.window.length} does not fit the input {tensor.name} {tensor}")
+    sample = TensorSpec(tensor.name, tensor.dtype, tensor.shape[1:])
+    if sample.nbytes < 1:
+        raise ConfigError(f"window: a sample of {tensor.name} must have a fixed, non-zero size, it is {sample}")
+    return sample
 
 
 def _is_dynamic(node: Any) -> bool:

@@ -44,6 +44,11 @@ class Inference:
     def __repr__(self) -> str:
         return f"<Inference rows={len(self._outcomes)} left={self._left}>"
 
+    @property
+    def source(self) -> "Inference":
+        """A request has one share, whatever its number of rows."""
+        return self
+
     async def run(self, rows: Sequence[Row], shapes: Shapes | None, now: float, deadline: float) -> list[Outcome]:
         """Return the outcome of each row, in the order of the rows.
 

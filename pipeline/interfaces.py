@@ -55,6 +55,9 @@ class ServingModel(Protocol):
     def submit(self, job: "StreamJob") -> None:
         """Queue a row. Raises `Overloaded`, or `InvalidInput` for a priority that the model does not have."""
 
+    def is_waiting(self, job: "StreamJob") -> bool:
+        """Return whether a row has not begun to run."""
+
     def cancel(self, job: "StreamJob") -> None:
         """Take a row out if it still waits."""
 

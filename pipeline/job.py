@@ -15,8 +15,9 @@ class Job:
     """One row on its way through the queue. Times are seconds on one monotonic clock.
 
     `owner` is who gets the outcome by its `finish` and `fail`; its `outlet` (`interfaces.Outlet`, or None) is where
-    that goes in the end. `number` orders the answers of one stream. `shapes` is set where the model has
-    dynamic dimensions. `queued` is true while the row waits. `priority`: 1 is the highest level, 0 the model's default.
+    that is sent, its `source` whose share the row counts against. `number` orders the answers of one stream. `shapes`
+    is set where the model has dynamic dimensions. `queued` is true while the row waits. `priority`: 1 is the highest
+    level, 0 the model's default.
     """
 
     __slots__ = ("deadline", "enqueued_at", "number", "owner", "priority", "queued", "row", "shapes")

@@ -124,6 +124,13 @@ class BatchingInfo(Struct):
     max_queue_delay_microseconds: int
 
 
+class StepInfo(Struct):
+    """The model of one step of an ensemble."""
+
+    model: str
+    version: str
+
+
 class VersionInfo(Struct, omit_defaults=True):
     """One of several versions."""
 
@@ -134,7 +141,10 @@ class VersionInfo(Struct, omit_defaults=True):
 
 
 class ModelInfo(Struct, omit_defaults=True):
-    """What a client must know of a model. `versions` are there where there are several, or labels."""
+    """What a client must know of a model.
+
+    `versions` are there where there are several, or labels; `steps` where it is an ensemble.
+    """
 
     name: str
     version: str
@@ -146,6 +156,7 @@ class ModelInfo(Struct, omit_defaults=True):
     labels: dict[str, list[str]] | None = None
     reason: str | None = None
     versions: list[VersionInfo] | None = None
+    steps: list[StepInfo] | None = None
 
 
 class Limits(Struct):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from pipeline.ensemble_config import EnsembleScheduling, check_ensemble
 from pipeline.version_policy import Version, VersionName, VersionPolicy
 from pipeline.window import WindowSpec
 
@@ -111,7 +112,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     `max_batch_size`: 0 says that the model has no batch dimension; without the key it is found while warming.
     `allowed_batch_sizes`: batches are padded to one of these. `latency_slo_microseconds`: an event should be answered
     within this; 0: no objective. `inline_below_microseconds`: a run expected to be quicker than this does not pay for a
-    thread hop. `sha256`: of `model.onnx`, or of each version's.
+    thread hop. `sha256`: of `model.onnx`, or of each version's. `ensemble_scheduling`: the model is made of others.
     """
 
     max_batch_size: Annotated[int, Meta(ge=0, le=65536)] | None = None
@@ -130,8 +131,12 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     output: list[DeclaredTensor] = []
     model_warmup: list[Warmup] = []
     sha256: Digest | dict[VersionName, Digest] | None = None
+    ensemble_scheduling: EnsembleScheduling | None = None
 
     def __post_init__(self) -> None:
+        if self.ensemble_scheduling is not None:
+            check_ensemble(self, ModelConfig())
+            return
         _check_batch_sizes(self)
         delay, slo = self.dynamic_batching.max_queue_delay_microseconds, self.latency_slo_microseconds
         if slo and delay >= slo:
@@ -147,6 +152,12 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     def window_spec(self) -> WindowSpec | None:
         """The window as the pipeline wants it."""
         return WindowSpec(self.window.length, self.window.hop) if self.window else None
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Names of the models of an ensemble's steps; empty where the model is none."""
+        scheduling = self.ensemble_scheduling
+        return frozenset(step.model_name for step in scheduling.step) if scheduling else frozenset()
 
     @property
     def largest_batch(self) -> int | None:

@@ -1,4 +1,7 @@
-"""Models on disk: `<root>/<name>/<version>/model.onnx`, with an optional `<name>/config.toml`."""
+"""Models on disk: `<root>/<name>/<version>/model.onnx`, with an optional `<name>/config.toml`.
+
+An ensemble is a `<name>/config.toml` that says so; it needs no version folders.
+"""
 
 import os
 import re
@@ -25,11 +28,15 @@ class FoundVersion:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The versions of one model by number, and where its configuration may lie."""
+    """The versions of one model by number, and where its configuration may lie.
+
+    An ensemble has no model file: the path of its versions is that of its configuration.
+    """
 
     name: str
     versions: dict[str, FoundVersion]
     config_path: Path | None = None
+    is_ensemble: bool = False
 
     @property
     def newest(self) -> str:
@@ -102,12 +109,25 @@ def moving(before: Found | None, after: Found | None) -> set[str]:
 
 def _look_into(folder: Path) -> Found | None:
     config_path = folder / "config.toml"
+    numbers = [child.name for child in folder.iterdir() if is_version(child.name) and child.is_dir()]
     versions = {}
-    for child in folder.iterdir():
-        path = child / "model.onnx"
-        if is_version(child.name) and path.is_file():
-            versions[child.name] = FoundVersion(child.name, path, fingerprint(path, config_path))
+    for number in numbers:
+        path = folder / number / "model.onnx"
+        if path.is_file():
+            versions[number] = FoundVersion(number, path, fingerprint(path, config_path))
+    if not versions and (told := _ensemble_config(folder)):
+        stamp = fingerprint(told, config_path)
+        versions = {number: FoundVersion(number, told, stamp) for number in numbers or ["1"]}
+        return Found(folder.name, versions, config_path, is_ensemble=True)
     return Found(folder.name, versions, config_path) if versions else None
+
+
+def _ensemble_config(folder: Path) -> Path | None:
+    """Return the configuration of an ensemble, to be read in full later; None where there is none."""
+    for path in (folder / "config.toml", folder / "config.pbtxt"):
+        if path.is_file():
+            return path if b"ensemble_scheduling" in path.read_bytes() else None
+    return None
 
 
 def _stamp(path: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from pipeline.errors import ConfigError, UnknownModel
 from pipeline.messages import ModelInfo
@@ -35,7 +35,7 @@ class Repository:
         `look` is called in a thread. `only` names the models to serve until `load` names others; None: all there are.
         Files are at rest when two looks, `settle_seconds` apart, find them equal.
         """
-        self._loader = VersionLoader(stats, workers, cores)
+        self._loader = VersionLoader(stats, workers, cores, self.get)
         self._find = look
         self._settle_seconds = settle_seconds
         self._models: dict[str, Versions] = {}
@@ -95,11 +95,13 @@ class Repository:
             if missing := sorted(self._chosen.keys() - look.models.keys()):
                 raise ConfigError(f"load_models: there is no model {missing[0]!r}")
             self._complain(look.complaints)
+            for name in list(self._chosen):
+                self._chosen |= dict.fromkeys(self._steps_of(name, look.models), True)
             for name, found in look.models.items():
                 versions = self._meet(found)
                 if self._is_chosen(name):
                     versions.loading.add(found.newest)
-            for found in look.models.values():
+            for found in self._steps_first(look.models.values()):
                 await self._update(found)
 
     async def refresh(self) -> bool:
@@ -116,14 +118,15 @@ class Repository:
             after = await self._look()
             self._complain([complaint for complaint in after.complaints if complaint in before.complaints])
             is_settled = set(after.complaints) == set(before.complaints)
-            for name in sorted({*before.models, *after.models, *self._models}):
+            gone = sorted({*before.models, *self._models} - after.models.keys())
+            for name in [*gone, *(found.name for found in self._steps_first(after.models.values()))]:
                 old, new = before.models.get(name), after.models.get(name)
                 unrest = moving(old, new)
                 if new is not None and (unrest or new != self._done.get(name)):
                     self._meet(new)
                     is_settled = await self._update(new, unrest, is_watched=True) and is_settled
                 elif new is None and old is None:
-                    self._forget(name)
+                    await self._forget(name)
                 elif new is None:
                     is_settled = False
             return is_settled
@@ -131,38 +134,44 @@ class Repository:
     async def load(self, name: str) -> None:
         """Load a model by name, or what is new or changed of it, or what failed before.
 
-        Raises `UnknownModel` where it is not on disk, `ConfigError` with the reason where a version cannot be served;
-        versions that are ready serve on.
+        With an ensemble come the models of its steps, where they are not served yet. Raises `UnknownModel` where it is
+        not on disk, `ConfigError` with the reason where a version cannot be served; versions that are ready serve on.
         """
         async with self._lock:
             look = await self._look()
             found = look.models.get(name)
             if found is None:
                 raise UnknownModel(f"model: {name[:128]!r} is not in the repository")
-            self._chosen[name] = True
-            versions = self._meet(found)
-            for version in versions.reasons:
-                versions.tried.pop(version, None)
-            await self._update(found)
+            steps = [look.models[step] for step in self._steps_of(name, look.models) if not self._serves(step)]
+            for one in self._steps_first([*steps, found]):
+                self._chosen[one.name] = True
+                versions = self._meet(one)
+                for version in versions.reasons:
+                    versions.tried.pop(version, None)
+                await self._update(one)
+            versions = self._models[name]
             if versions.reasons:
                 raise ConfigError(versions.reasons[max(versions.reasons, key=int)])
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, *, with_steps: bool = False) -> None:
         """Serve a model no more until `load` names it; return when all that it had taken is answered.
 
-        Raises `UnknownModel`.
+        With it go the ensembles that it is a step of, until it is back; `with_steps`: and the models of its own steps,
+        but for those of other ensembles. Raises `UnknownModel`.
         """
         async with self._lock:
             versions = self._versions_of(name)
-            self._chosen[name] = False
-            retired = self._loader.retire_all(versions)
+            retired = await self._retire(versions)
+            for step in self._steps_of(name, self._done) if with_steps else ():
+                if not any(self._serves(user.name) for user in self._users_of(step)):
+                    retired += await self._retire(self._models[step])
         if retired:
             await asyncio.wait(retired)
 
     async def drained(self) -> None:
         """Wait until no model has anything waiting or running."""
-        for model in [*self, *self._loader.retiring]:
-            await model.engine.drained()
+        while busy := [model for model in [*self, *self._loader.retiring] if model.engine.is_busy]:
+            await busy[0].engine.drained()  # which may be the step of another
 
     def close(self) -> None:
         """Refuse further rows, and load nothing more."""
@@ -178,6 +187,36 @@ class Repository:
         if versions is None:
             raise UnknownModel(f"model: {name[:128]!r} is not served")
         return versions
+
+    def _serves(self, name: str) -> bool:
+        return name in self._models and bool(self._models[name].ready)
+
+    def _steps_of(self, name: str, models: Mapping[str, Found]) -> list[str]:
+        """Return the names of the models of an ensemble's steps, and of the steps of those, that are there."""
+        steps: dict[str, None] = {}
+        todo = [name]
+        while todo:
+            found = models.get(todo.pop())
+            fresh = [step for step in self._loader.uses(found) if step in models and step not in steps] if found else []
+            steps |= dict.fromkeys(fresh)
+            todo += fresh
+        return [step for step in steps if step != name]
+
+    def _users_of(self, name: str) -> list[Found]:
+        """Return the ensembles that have a model as a step."""
+        return [found for found in self._done.values() if name in self._loader.uses(found)]
+
+    def _steps_first(self, models: Iterable[Found]) -> list[Found]:
+        """Return models in an order in which an ensemble comes after the models of its steps."""
+        waiting = {found.name: found for found in models}
+        ordered: list[Found] = []
+        while waiting:
+            ready = [found for found in waiting.values() if not self._loader.uses(found) & waiting.keys()]
+            ready = ready or list(waiting.values())  # ensembles in a circle: each will say what it lacks
+            ordered += ready
+            for found in ready:
+                del waiting[found.name]
+        return ordered
 
     def _is_chosen(self, name: str) -> bool:
         return self._chosen.get(name, self._loads_all)
@@ -203,6 +242,7 @@ class Repository:
         """
         versions = self._models[found.name]
         unrest = unrest if unrest is not None else set()
+        former = dict(versions.ready)
         if self._is_chosen(found.name):
             try:
                 await self._loader.bring_in_line(versions, found, unrest, is_watched=is_watched)
@@ -210,13 +250,27 @@ class Repository:
                 versions.loading.clear()
         if not unrest:
             self._done[found.name] = found
+        if versions.ready != former:
+            await self._update_users(found.name)
         return not unrest
 
-    def _forget(self, name: str) -> None:
+    async def _update_users(self, name: str) -> None:
+        """Bring the ensembles in line that have a model as a step."""
+        for user in self._users_of(name):
+            await self._update(user)
+
+    async def _retire(self, versions: Versions) -> list[asyncio.Task[None]]:
+        self._chosen[versions.name] = False
+        retired = self._loader.retire_all(versions)
+        await self._update_users(versions.name)
+        return retired
+
+    async def _forget(self, name: str) -> None:
         """Retire a model that is not on disk any more."""
-        versions = self._models[name]
+        versions = self._models.pop(name)
         versions.there = set()
         self._loader.retire_all(versions)
+        self._loader.forget(name)
         self._done.pop(name, None)
         self._chosen.pop(name, None)
-        del self._models[name]
+        await self._update_users(name)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InferenceFailed
-from pipeline.tensors import STRING, Array, TensorSpec, to_wire
+from pipeline.tensors import STRING, Array, Cell, TensorSpec, to_wire
 
 
 class BatchResult:
@@ -16,10 +16,11 @@ class BatchResult:
     `size` (rows) describe the run.
     """
 
-    __slots__ = ("_specs", "arrays", "byte_rows", "labels", "list_rows", "run_seconds", "size", "started_at")
+    __slots__ = ("_cells", "_specs", "arrays", "byte_rows", "labels", "list_rows", "run_seconds", "size", "started_at")
 
     def __init__(self, specs: Sequence[TensorSpec], arrays: Sequence[Array], labels: dict[str, list[str]]) -> None:
         self._specs = specs
+        self._cells: dict[int, list[Cell]] = {}
         self.arrays = arrays
         self.byte_rows: list[dict[str, Any]] | None = None
         self.list_rows: list[dict[str, Any]] | None = None
@@ -35,6 +36,18 @@ class BatchResult:
         if self.labels is not None:
             del self.labels[rows:]
         self.size = rows
+
+    def cells(self, at: int) -> list[Cell]:
+        """Return output `at` of each row, made once, as another model takes it."""
+        cells = self._cells.get(at)
+        if cells is None:
+            spec, array = self._specs[at], self.arrays[at]
+            if spec.dtype is STRING:
+                cells = [tuple(texts) for texts in array.reshape(len(array), -1).tolist()]
+            else:
+                cells = _bytes_of(array)
+            self._cells[at] = cells
+        return cells
 
     def rows(self, *, lists: bool) -> list[dict[str, Any]]:
         """Return the outputs of each row, made once: as numbers or nested lists, or as bytes for MessagePack.
@@ -61,12 +74,17 @@ class BatchResult:
     def _byte_column(self, spec: TensorSpec, array: Array) -> list[Any]:
         if spec.dtype is STRING:
             return to_wire(array, spec.dtype)  # type: ignore[no-any-return]
-        data, stride = array.tobytes(), array.nbytes // len(array)
-        cells = [data[at : at + stride] for at in range(0, len(data), stride)] if stride else [b""] * len(array)
+        cells = _bytes_of(array)
         if spec.is_static:
             return cells
         shape = list(array.shape[1:])
         return [{"shape": shape, "data": cell} for cell in cells]
+
+
+def _bytes_of(array: Array) -> list[Any]:
+    """Return the bytes of each row."""
+    data, stride = array.tobytes(), array.nbytes // len(array)
+    return [data[at : at + stride] for at in range(0, len(data), stride)] if stride else [b""] * len(array)
 
 
 def _labels(specs: Sequence[TensorSpec], arrays: Sequence[Array], labels: dict[str, list[str]]) -> list[Any]:

@@ -9,9 +9,8 @@ MOST_STRIDE: Final = 1024  # no priority level gets less than this part of what 
 
 
 def source_of(job: Job) -> Any:
-    """Return whose share a row counts against: the socket or request its answer goes to, else its owner."""
-    outlet = job.owner.outlet
-    return job.owner if outlet is None else outlet
+    """Return whose share a row counts against: the socket or the request that it came with."""
+    return job.owner.source
 
 
 class Flow:

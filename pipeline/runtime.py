@@ -1,7 +1,6 @@
 """ONNX Runtime behind a small face: the only importer of onnxruntime."""
 
 import ctypes
-import dataclasses
 import logging
 import math
 import re
@@ -14,11 +13,11 @@ import numpy as np
 import onnxruntime as ort
 
 from pipeline.errors import ConfigError, InferenceFailed
-from pipeline.graph_spec import ModelSpec, read_spec, settle_output
+from pipeline.graph_spec import ModelSpec, check_class_names, pin_length, read_spec, settle_output
 from pipeline.providers import AUTO, CPU, check_started, choose_providers
 from pipeline.results import BatchResult
 from pipeline.run_buffers import MOST_ROWS, RunBuffers
-from pipeline.tensors import STRING, Array, Cell, DType, Row, Shapes, TensorSpec
+from pipeline.tensors import STRING, Array, Cell, DType, Row, Shapes
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +58,7 @@ class OnnxModel:
 
     def set_labels(self, labels: dict[str, list[str]]) -> None:
         """Name the classes of outputs. Raises `ConfigError` for an unknown output or a wrong number of names."""
-        outputs = {spec.name: spec for spec in self.spec.outputs}
-        for name, names in labels.items():
-            if name not in outputs:
-                raise ConfigError(f"labels.{name}: the model has no such output, expected one of {list(outputs)}")
-            size, dtype = outputs[name].size, outputs[name].dtype
-            if dtype is STRING:
-                raise ConfigError(f"labels.{name}: the output is strings already")
-            is_class = size == 1 and dtype.numpy.kind in "iu"
-            if not names or (size >= 0 and size != len(names) and not is_class):
-                raise ConfigError(f"labels.{name}: expected {max(size, 1)} names, got {len(names)}")
+        check_class_names(labels, self.spec.outputs)
         self._labels = dict(labels)
 
     def run(self, rows: Sequence[Row], shapes: Shapes | None = None) -> BatchResult:
@@ -101,9 +91,7 @@ class OnnxModel:
 
     def pin_length(self, length: int) -> None:
         """Make the first dimension of the only input's rows `length`, where the graph leaves it open."""
-        (tensor,) = self.spec.inputs
-        pinned = TensorSpec(tensor.name, tensor.dtype, (length, *tensor.shape[1:]))
-        self.spec = dataclasses.replace(self.spec, inputs=(pinned,))
+        self.spec = pin_length(self.spec, length)
 
     def probe(self, rows: Sequence[tuple[Row, Shapes | None]] = ()) -> None:
         """Run one and two rows to learn what the graph leaves open: the first of `rows`, zeros and ones that it takes.

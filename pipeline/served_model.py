@@ -1,23 +1,26 @@
-"""A model that is ready: its graph, its configuration and its engine under one name."""
+"""A model that is ready: its tensors, its configuration and its engine under one name."""
 
+import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
 from pipeline.batching import NEVER, BatchPolicy
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError, InferenceFailed, InvalidInput
-from pipeline.graph_spec import ModelSpec, check_declared
-from pipeline.messages import BatchingInfo, ModelInfo, TensorInfo, WindowInfo
+from pipeline.graph_spec import ModelSpec, check_declared, sample_spec
+from pipeline.messages import BatchingInfo, ModelInfo, StepInfo, TensorInfo, WindowInfo
 from pipeline.model_config import ModelConfig
 from pipeline.model_files import MAX_FILE_BYTES, check_model_file
 from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.runtime import OnnxModel
-from pipeline.tensors import DTYPES, STRING, Row, Shapes, TensorSpec
+from pipeline.stats import ModelStats
+from pipeline.tensors import DTYPES, Row, Shapes, TensorSpec
 from pipeline.warmup import warmup_rows
 from pipeline.window import Window
 from pipeline.workers import WorkerPool
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 AUTO_MAX_BATCH_SIZE = 256
 UNMEASURED_MAX_BATCH_SIZE = 16  # where rows run one by one, or the cost of a row depends on its shape
 AUTO_MAX_RUN_SECONDS = 0.02
+
+_serials = itertools.count(1)
 
 
 class LoadedModel:
@@ -52,7 +57,7 @@ class LoadedModel:
         self.wall_times = LinearRunTime()
         try:
             check_declared("input", config.input, self.model.spec.inputs)
-            self.sample = _sample_spec(self.model.spec, config)
+            sample_spec(self.model.spec, config)  # raises where a window does not fit
             if config.window is not None:
                 self.model.pin_length(config.window.length)
             rows = warmup_rows(config.model_warmup, self.model.spec.inputs)
@@ -102,52 +107,90 @@ class LoadedModel:
         return time.thread_time() - cpu_started, time.monotonic() - started
 
 
+class RowEngine(Protocol):
+    """What runs a model's rows: an `Engine`, or the `Ensemble` of several models."""
+
+    stats: ModelStats
+
+    @property
+    def submit(self) -> Callable[[Any], Any]:
+        """Queue a row; its owner gets exactly one `finish` or `fail`. Raises `Overloaded`."""
+
+    @property
+    def room(self) -> int:
+        """How many rows can still be queued."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits or runs."""
+
+    def admit(self, job: Any) -> None:
+        """Queue a row that an ensemble has let in. Raises `ModelUnavailable`."""
+
+    def is_waiting(self, job: Any) -> bool:
+        """Return whether a row has not begun to run."""
+
+    def cancel(self, job: Any) -> None:
+        """Take a row out; its owner hears nothing more of it."""
+
+    def room_for(self, source: Any) -> int:
+        """Return how many rows a source can still queue."""
+
+    def check_priority(self, priority: int) -> None:
+        """Raise `InvalidInput` for a priority that the model does not have."""
+
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing runs."""
+
+    def close(self) -> None:
+        """Refuse further rows and fail those that wait."""
+
+
 class ServedModel:
     """What sessions see of a model."""
 
-    def __init__(self, name: str, version: str, loaded: LoadedModel, workers: WorkerPool) -> None:
-        config, spec = loaded.config, loaded.model.spec
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        config: ModelConfig,
+        spec: ModelSpec,
+        engine: RowEngine,
+        *,
+        max_batch_size: int,
+        max_queue_size: int,
+        labels: dict[str, list[str]],
+        steps: list[StepInfo] | None = None,
+    ) -> None:
+        """`labels` name the classes of outputs; `steps` are what an ensemble is made of."""
         queue = config.dynamic_batching.default_queue_policy
         self.name = name
         self.version = version
         self.config = config
         self.spec = spec
+        self.labels = labels
+        self.steps = steps
+        self.serial = next(_serials)  # tells this model from another that has its place later
         self.default_timeout = queue.default_timeout_microseconds / 1e6 or NEVER
         self.max_timeout = NEVER if queue.allow_timeout_override else self.default_timeout
-        self.max_batch_size = loaded.max_batch_size
-        self.max_queue_size = queue.max_queue_size
-        is_static = all(tensor.is_static for tensor in spec.inputs)
-        self.engine = Engine(
-            loaded.model,
-            BatchPolicy(
-                max_batch_size=loaded.max_batch_size,
-                max_queue_size=queue.max_queue_size,
-                max_queue_delay=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
-                grouped=not is_static,
-                preferred_batch_sizes=tuple(config.dynamic_batching.preferred_batch_size),
-                allowed_batch_sizes=tuple(config.allowed_batch_sizes),
-                priority_levels=config.dynamic_batching.priority_levels,
-                default_priority_level=config.dynamic_batching.default_priority_level,
-            ),
-            workers,
-            stackable=spec.stackable,
-            slots=config.instance_group.count,
-            inline_below=config.inline_below_microseconds / 1e6 if is_static else 0.0,
-            run_times=loaded.run_times,
-            latency_slo=config.latency_slo_microseconds / 1e6 or NEVER,
-            wall_times=loaded.wall_times,
-        )
-        self.submit = self.engine.submit
-        self.cancel = self.engine.cancel
-        self.room_for = self.engine.room_for
-        self.check_priority = self.engine.check_priority
+        self.max_batch_size = max_batch_size
+        self.max_queue_size = max_queue_size
+        self.engine = engine
+        self.submit = engine.submit
+        self.admit = engine.admit
+        self.cancel = engine.cancel
+        self.is_waiting = engine.is_waiting
+        self.room_for = engine.room_for
+        self.check_priority = engine.check_priority
         self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
-        self._sample = loaded.sample
+        self._sample = sample_spec(spec, config)
         self.window_layout: object = (self._window, self._sample)
         self._only = spec.inputs[0] if len(spec.inputs) == 1 else None
         takes_any_bytes = self._only is not None and self._only.dtype is not DTYPES["bool"]
         self.row_bytes = spec.inputs[0].nbytes if takes_any_bytes else -1
+        self._holders = 0
+        self._let_go: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<ServedModel {self.name}/{self.version} {self.engine!r}>"
@@ -156,6 +199,24 @@ class ServedModel:
     def room(self) -> int:
         """How many rows can still be queued."""
         return self.engine.room
+
+    def hold(self) -> None:
+        """Keep the model open for an ensemble that runs it, until `release`."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._holders -= 1
+        if not self._holders and self._let_go is not None:
+            self._let_go.set()
+
+    async def retired(self) -> None:
+        """Close the model once no ensemble holds it and all that it had is answered."""
+        if self._holders:
+            self._let_go = asyncio.Event()
+            await self._let_go.wait()
+        await self.engine.drained()
+        self.engine.close()
 
     def parse(self, data: Any, is_numbers: bool = False) -> tuple[Row, Shapes | None]:
         """Return the row of an event's data; `is_numbers`: a list in it is flat and of floats.
@@ -204,7 +265,8 @@ class ServedModel:
                 batching.max_queue_delay_microseconds,
             ),
             window=WindowInfo(self._window.length, self._window.hop) if self._window else None,
-            labels=self.config.labels or None,
+            labels=self.labels or None,
+            steps=self.steps,
         )
 
     def _parse_map(self, data: Any) -> tuple[Row, Shapes | None]:
@@ -224,19 +286,43 @@ class ServedModel:
         return tuple(row), tuple(shapes) if any(shape is not None for shape in shapes) else None
 
 
-def _sample_spec(spec: ModelSpec, config: ModelConfig) -> TensorSpec | None:
-    """Return the spec of one sample of a windowed model. Raises `ConfigError` where a window does not fit."""
-    if config.window is None:
-        return None
-    if len(spec.inputs) != 1 or spec.inputs[0].dtype is STRING:
-        raise ConfigError("window: needs a model with one numeric input")
-    (tensor,) = spec.inputs
-    if not tensor.shape or tensor.shape[0] not in (None, config.window.length):
-        raise ConfigError(f"window.length: {config.window.length} does not fit the input {tensor.name} {tensor}")
-    sample = TensorSpec(tensor.name, tensor.dtype, tensor.shape[1:])
-    if sample.nbytes < 1:
-        raise ConfigError(f"window: a sample of {tensor.name} must have a fixed, non-zero size, it is {sample}")
-    return sample
+def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPool) -> ServedModel:
+    """Return a graph as a model, with an engine of its own."""
+    config, spec = loaded.config, loaded.model.spec
+    batching = config.dynamic_batching
+    max_queue_size = batching.default_queue_policy.max_queue_size
+    is_static = all(tensor.is_static for tensor in spec.inputs)
+    policy = BatchPolicy(
+        max_batch_size=loaded.max_batch_size,
+        max_queue_size=max_queue_size,
+        max_queue_delay=batching.max_queue_delay_microseconds / 1e6,
+        grouped=not is_static,
+        preferred_batch_sizes=tuple(batching.preferred_batch_size),
+        allowed_batch_sizes=tuple(config.allowed_batch_sizes),
+        priority_levels=batching.priority_levels,
+        default_priority_level=batching.default_priority_level,
+    )
+    engine = Engine(
+        loaded.model,
+        policy,
+        workers,
+        stackable=spec.stackable,
+        slots=config.instance_group.count,
+        inline_below=config.inline_below_microseconds / 1e6 if is_static else 0.0,
+        run_times=loaded.run_times,
+        latency_slo=config.latency_slo_microseconds / 1e6 or NEVER,
+        wall_times=loaded.wall_times,
+    )
+    return ServedModel(
+        name,
+        version,
+        config,
+        spec,
+        engine,
+        max_batch_size=loaded.max_batch_size,
+        max_queue_size=max_queue_size,
+        labels=config.labels,
+    )
 
 
 def _tensor_info(tensor: TensorSpec) -> TensorInfo:

@@ -70,6 +70,7 @@ class Stream:
         "route",
         "row_bytes",
         "session",
+        "source",
         "used_at",
         "window",
     )
@@ -78,7 +79,7 @@ class Stream:
         self, session: "Session", route: Route, model: ServingModel, key: str | None, codec: Codec, now: float
     ) -> None:
         self.session = session
-        self.outlet = session.outlet
+        self.outlet = self.source = session.outlet
         self.route = route
         self._use(model)
         self._former: dict[int, ServingModel] = {}  # of pending jobs that an earlier model has, by number
@@ -107,7 +108,12 @@ class Stream:
 
     def waiting(self, *, own: bool = False) -> list[StreamJob]:
         """Return the jobs that are not running yet, oldest first; `own`: only those in the queue of `model`."""
-        return [job for job in self.pending.values() if job.queued and not (own and job.number in self._former)]
+        former = self._former
+        return [
+            job
+            for number, job in self.pending.items()
+            if former.get(number, self.model).is_waiting(job) and not (own and number in former)
+        ]
 
     def follow(self, model: ServingModel) -> int:
         """Give what comes from now on to another model; return how many samples of the window that has cost.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.ensemble_config import NEWEST
 from pipeline.errors import ConfigError
 from pipeline.graph_spec import TRITON_TYPES
 from pipeline.model_config import MAX_WARMUP_RUNS, ModelConfig, to_config
@@ -16,7 +17,6 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_LABELS_BYTES = 16 << 20
 
 _REFUSED = {  # without these the answers would be other ones
-    "ensemble_scheduling": "ensembles are not read from a config.pbtxt",
     "sequence_batching": "models that keep state between requests are not served",
     "batch_input": "inputs that the server makes up are not served",
     "batch_output": "outputs that are scattered over a batch are not served",
@@ -90,6 +90,7 @@ class _Reader:
             "dynamic_batching": self._dynamic_batching,
             "instance_group": self._instance_groups,
             "optimization": self._optimization,
+            "ensemble_scheduling": self._steps,
             "default_model_filename": self._file_name,
             "parameters": self._parameters,
             "model_warmup": self._warmups,
@@ -101,7 +102,7 @@ class _Reader:
                 known[field.name](value)
             else:
                 self._ignored.append(field.name)
-        if self._message.input:
+        if self._message.input and "ensemble_scheduling" not in self._table:
             self._table.setdefault("max_batch_size", 0)  # Triton's default, as far as the shapes can tell
         return to_config(self._table), self._ignored
 
@@ -110,8 +111,10 @@ class _Reader:
             raise ConfigError(f"name: expected the name of the folder, {self._folder.name!r}, got {name!r}")
 
     def _backend(self, name: str) -> None:
-        if name not in ("onnxruntime", "onnxruntime_onnx"):
+        if name not in ("onnxruntime", "onnxruntime_onnx", "ensemble"):
             raise ConfigError(f"backend: {name!r} is not served, expected onnxruntime")
+        if (name == "ensemble") is not self._message.HasField("ensemble_scheduling"):
+            raise ConfigError(f"platform: {name!r}, but ensemble_scheduling is what makes an ensemble")
 
     def _inputs(self, tensors: Any) -> None:
         self._table["input"] = [self._declared(tensor, "input") for tensor in tensors]
@@ -225,6 +228,23 @@ class _Reader:
             runs = {"batch_size": max(warmup.batch_size, 1), "count": min(max(warmup.count, 1), MAX_WARMUP_RUNS)}
             told.append({"name": warmup.name, "inputs": inputs, **runs})
         self._table["model_warmup"] = told
+
+    def _steps(self, scheduling: Any) -> None:
+        """Read the steps of an ensemble; a version of 0 is one that was not given."""
+        self._table["ensemble_scheduling"] = {
+            "step": [
+                {
+                    "model_name": step.model_name,
+                    "model_version": step.model_version or NEWEST,
+                    "input_map": dict(step.input_map),
+                    "output_map": dict(step.output_map),
+                }
+                for step in scheduling.step
+            ]
+        }
+        for at, step in enumerate(scheduling.step):
+            known = {"model_name", "model_version", "input_map", "output_map"}
+            self._ignore(step, f"ensemble_scheduling.step[{at}]", known)
 
     def _set(self, table: str, key: str, value: Any) -> None:
         self._table.setdefault(table, {})[key] = value

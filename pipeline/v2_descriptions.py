@@ -14,18 +14,21 @@ from pipeline.v2_metadata import (
     BatchingConfig,
     BatchStatistics,
     Duration,
+    EnsembleConfig,
     InferenceStatistics,
     InstanceGroupConfig,
     ModelConfiguration,
     ModelMetadata,
     ModelStatistics,
     QueuePolicyConfig,
+    StepConfig,
     TensorConfig,
     TensorMetadata,
 )
 from pipeline.v2_tensors import DATATYPES, wire_shape
 
 PLATFORM: Final = "onnxruntime_onnx"
+ENSEMBLE: Final = "ensemble"
 
 _NEVER: Final = Duration(0, 0)
 
@@ -36,7 +39,7 @@ def metadata(model: ServedModel) -> ModelMetadata:
     return ModelMetadata(
         model.name,
         [model.version],
-        PLATFORM,
+        _platform(model),
         _tensors(spec.inputs, spec.batched),
         _tensors(spec.outputs, spec.batched),
     )
@@ -47,6 +50,8 @@ def configuration(model: ServedModel) -> ModelConfiguration:
     config, spec = model.config, model.spec
     batching = config.dynamic_batching
     queue = batching.default_queue_policy
+    if model.steps is not None:
+        return _ensemble(model)
     return ModelConfiguration(
         model.name,
         PLATFORM,
@@ -88,6 +93,35 @@ def statistics(model: ServedModel, now: float, epoch: float) -> ModelStatistics:
 def index_entry(info: ModelInfo) -> IndexEntry:
     """Return a model's line in the repository's index."""
     return IndexEntry(info.name, info.version, info.state.upper(), info.reason or "")
+
+
+def _platform(model: ServedModel) -> str:
+    return PLATFORM if model.steps is None else ENSEMBLE
+
+
+def _ensemble(model: ServedModel) -> ModelConfiguration:
+    scheduling, spec = model.config.ensemble_scheduling, model.spec
+    assert scheduling is not None
+    steps = [
+        StepConfig(
+            step.model_name,
+            step.model_version if isinstance(step.model_version, int) else int(served.version),
+            step.input_map,
+            step.output_map,
+        )
+        for step, served in zip(scheduling.step, model.steps or (), strict=True)
+    ]
+    return ModelConfiguration(
+        model.name,
+        ENSEMBLE,
+        "",
+        model.config.max_batch_size or (model.max_batch_size if spec.batched else 0),
+        _tensor_configs(spec.inputs),
+        _tensor_configs(spec.outputs),
+        [],
+        "",
+        ensemble_scheduling=EnsembleConfig(steps),
+    )
 
 
 def _inference_statistics(stats: ModelStats) -> InferenceStatistics:

@@ -91,6 +91,21 @@ class InstanceGroupConfig(Struct):
     count: Count
 
 
+class StepConfig(Struct):
+    """One model of an ensemble; the maps lead from its tensors to those of the ensemble, version -1 is the newest."""
+
+    model_name: str
+    model_version: int
+    input_map: dict[str, str]
+    output_map: dict[str, str]
+
+
+class EnsembleConfig(Struct):
+    """What an ensemble is made of."""
+
+    step: list[StepConfig]
+
+
 class ModelConfiguration(Struct, omit_defaults=True):
     """A model's configuration in Triton's words. `max_batch_size` 0: it has no batch dimension."""
 
@@ -103,6 +118,7 @@ class ModelConfiguration(Struct, omit_defaults=True):
     instance_group: list[InstanceGroupConfig]
     default_model_filename: str
     dynamic_batching: BatchingConfig | UnsetType = UNSET
+    ensemble_scheduling: EnsembleConfig | UnsetType = UNSET
 
 
 class Duration(Struct):

@@ -1,16 +1,19 @@
 """Brings the versions of a model in line with what lies on disk: loads, swaps and retires."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from pipeline.config_files import read_config
 from pipeline.errors import ConfigError
 from pipeline.model_config import ModelConfig
-from pipeline.model_folder import Found, FoundVersion, fingerprint
-from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.model_folder import Fingerprint, Found, FoundVersion, fingerprint
+from pipeline.served_ensemble import Find, StepUnavailable, find_steps, serve_ensemble
+from pipeline.served_model import LoadedModel, ServedModel, serve_graph
 from pipeline.stats import ServerStats
 from pipeline.version_policy import check_labels
 from pipeline.versions import Versions
@@ -28,11 +31,14 @@ class VersionLoader:
     cannot be loaded replaces nothing.
     """
 
-    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int) -> None:
+    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find) -> None:
+        """`find` is `Repository.get`, for the steps of ensembles."""
         self._stats = stats
         self._workers = workers
         self._cores = cores
+        self._find = find
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._configs: dict[str, tuple[Fingerprint, ModelConfig | str]] = {}  # or why one cannot be read
         self._retirements: dict[asyncio.Task[None], ServedModel] = {}
 
     @property
@@ -48,6 +54,17 @@ class VersionLoader:
         """Load nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def forget(self, name: str) -> None:
+        """Let go of what is known of a model that is not on disk any more."""
+        self._configs.pop(name, None)
+
+    def uses(self, found: Found) -> frozenset[str]:
+        """Return the names of the models of an ensemble's steps; none where the model is no ensemble, or broken."""
+        with contextlib.suppress(ConfigError):
+            if found.is_ensemble:
+                return self._config_of(found).uses
+        return frozenset()
+
     async def bring_in_line(
         self, versions: Versions, found: Found, unrest: set[str], *, is_watched: bool = False
     ) -> None:
@@ -56,10 +73,17 @@ class VersionLoader:
         `is_watched`: a version that fails while its files change was not there yet, and is added to `unrest`.
         """
         try:
-            config = read_config(found.config_path) if found.config_path else ModelConfig()
+            config = self._config_of(found)
         except ConfigError as error:
             self._reject(versions, found.versions[found.newest], error)
             return
+        if (config.ensemble_scheduling is not None) is not found.is_ensemble:
+            what = "no steps, and there is no model.onnx" if found.is_ensemble else "there is a model.onnx beside it"
+            reason = ConfigError(f"{found.config_path}: ensemble_scheduling: {what}")
+            self._reject(versions, found.versions[found.newest], reason)
+            return
+        if found.is_ensemble:
+            found = self._with_steps(found, config)
         policy = config.version_policy
         at_rest = found.versions.keys() - (unrest - versions.ready.keys())
         try:
@@ -77,9 +101,19 @@ class VersionLoader:
             item = found.versions[fresh[-1]]
             versions.loading = {item.version}
             try:
-                await self._load(versions, item, config, is_in_repository=found.config_path is not None)
+                if found.is_ensemble:
+                    model = serve_ensemble(found.name, item.version, config, item.path, self._find)
+                else:
+                    model = await self._load(found, item, config)
+                self._take_over(versions, item, model)
             except Exception as error:  # a fault of one model must not stop the others
-                if is_watched and await self.call(fingerprint, item.path, found.config_path) != item.fingerprint:
+                if isinstance(error, StepUnavailable) and item.version in versions.ready:
+                    self._retire(versions, versions.ready.pop(item.version))
+                if (
+                    is_watched
+                    and not found.is_ensemble
+                    and await self.call(fingerprint, item.path, found.config_path) != item.fingerprint
+                ):
                     unrest.add(item.version)
                     at_rest -= {item.version} - versions.ready.keys()
                 else:
@@ -104,19 +138,45 @@ class VersionLoader:
         versions.publish()
         return [self._retire(versions, model) for model in models]
 
-    async def _load(
-        self, versions: Versions, item: FoundVersion, config: ModelConfig, *, is_in_repository: bool
-    ) -> None:
-        """Load and warm a version, and let it take the place of the one with its number. Raises `ConfigError`."""
+    def _config_of(self, found: Found) -> ModelConfig:
+        """Return a model's configuration, read when its files have changed. Raises `ConfigError`."""
+        if found.config_path is None:
+            return ModelConfig()
+        stamp = found.versions[found.newest].fingerprint
+        known = self._configs.get(found.name)
+        if known is None or known[0] != stamp:
+            try:
+                known = stamp, read_config(found.config_path)
+            except ConfigError as error:
+                known = stamp, str(error)
+            self._configs[found.name] = known
+        config = known[1]
+        if isinstance(config, str):
+            raise ConfigError(config)
+        return config
+
+    def _with_steps(self, found: Found, config: ModelConfig) -> Found:
+        """Return an ensemble of which each version is another as soon as another model serves a step."""
+        stamps: Fingerprint = ()
+        with contextlib.suppress(StepUnavailable):
+            stamps = tuple((m.name, int(m.version), m.serial, 0) for m in find_steps(config, self._find))
+        versions = {v: replace(item, fingerprint=item.fingerprint + stamps) for v, item in found.versions.items()}
+        return replace(found, versions=versions)
+
+    async def _load(self, found: Found, item: FoundVersion, config: ModelConfig) -> ServedModel:
+        """Load and warm a version. Raises `ConfigError`."""
         threads = config.instance_group.count * config.intra_op_num_threads
         if threads > self._cores:
             raise ConfigError(
                 f"{item.path.parents[1] / 'config.toml'}: instance_group.count x intra_op_num_threads is {threads}, "
                 f"more than the {self._cores} cores of this machine"
             )
-        root = item.path.parents[2] if is_in_repository else None
+        root = item.path.parents[2] if found.config_path is not None else None
         loaded = await self.call(LoadedModel, item.path, config, root)
-        model = ServedModel(versions.name, item.version, loaded, self._workers)
+        return serve_graph(found.name, item.version, loaded, self._workers)
+
+    def _take_over(self, versions: Versions, item: FoundVersion, model: ServedModel) -> None:
+        """Let a model take the place of the one with its number."""
         former = versions.ready.get(item.version)
         versions.ready[item.version] = model
         versions.tried[item.version] = item.fingerprint
@@ -145,8 +205,7 @@ class VersionLoader:
 
     async def _see_out(self, versions: Versions, model: ServedModel) -> None:
         """Close a model that no route leads to, once it has answered what it has."""
-        await model.engine.drained()
-        model.engine.close()
+        await model.retired()
         versions.retiring.remove(model)
         place = model.name, model.version
         if self._stats.models.get(place) is model.engine.stats:

@@ -95,8 +95,13 @@ class Inbox:
         self.heard: list[tuple[int, Heard]] = []
         self._changed = asyncio.Event()
 
+    @property
+    def source(self) -> Any:
+        return self if self.outlet is None else self.outlet
+
     def finish(self, job: Job, result: BatchResult, row: int) -> None:
-        self._note(job, float(result.rows(lists=True)[row]["y"]))
+        (value,) = result.rows(lists=True)[row].values()
+        self._note(job, float(value))
 
     def fail(self, job: Job, error: WaterspoutError) -> None:
         self._note(job, error.code)

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from pipeline.codec import JSON, Codec
 from pipeline.messages import Failure, Prediction
 from pipeline.model_config import ModelConfig
-from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.served_model import LoadedModel, serve_graph
 from pipeline.workers import WorkerPool
 from tests import onnx_models as onnx
 from tests.pipeline.session_parts import Client
@@ -22,7 +22,7 @@ class Served:
     def __init__(self, proto: ModelProto, folder: Path, config: ModelConfig | None = None) -> None:
         path = onnx.save(proto, folder / "model.onnx")
         self._workers = WorkerPool(2)
-        self.model = ServedModel("m", "1", LoadedModel(path, config or ModelConfig()), self._workers)
+        self.model = serve_graph("m", "1", LoadedModel(path, config or ModelConfig()), self._workers)
 
     async def __aenter__(self) -> Self:
         return self

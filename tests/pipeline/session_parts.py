@@ -74,6 +74,9 @@ class FakeModel:
             raise Overloaded("the model's queue is full")
         self.waiting.append(job)
 
+    def is_waiting(self, job: StreamJob) -> bool:
+        return job.queued
+
     def cancel(self, job: StreamJob) -> None:
         self.cancelled.append(job)
         if job.queued:

@@ -17,6 +17,10 @@ class Owner:
 
     outlet: Any = None
 
+    @property
+    def source(self) -> Any:
+        return self if self.outlet is None else self.outlet
+
 
 def job(
     number: int = 0, *, at: float = 0.0, shapes: Shapes | None = None, deadline: float = NEVER, outlet: Any = None

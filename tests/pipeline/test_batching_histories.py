@@ -1,5 +1,7 @@
 """Random histories of a batcher: no row is lost or comes twice, every bound holds, every call is made when promised."""
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,6 +32,10 @@ SHAPES: st.SearchStrategy[Shapes | None] = st.sampled_from([None, ((1,),), ((2,)
 class Owner:
     def __init__(self, outlet: object) -> None:
         self.outlet = outlet
+
+    @property
+    def source(self) -> Any:
+        return self if self.outlet is None else self.outlet
 
 
 class Histories(RuleBasedStateMachine):

@@ -14,6 +14,10 @@ class Owner:
     def __init__(self, outlet: Any) -> None:
         self.outlet = outlet
 
+    @property
+    def source(self) -> Any:
+        return self if self.outlet is None else self.outlet
+
 
 def row(source: Any, number: int = 0, priority: int = 0, shapes: Any = None) -> Job:
     job = Job(Owner(source), number, (b"",), 0.0, shapes, NEVER, True)

@@ -234,4 +234,4 @@ def test_the_example_of_the_reference_is_valid_and_says_every_key(path: Path) ->
     assert example is not None
     path.write_text(example[1])
     read_config(path)
-    assert tomllib.loads(example[1]).keys() == set(ModelConfig.__struct_fields__) - {"output"}
+    assert tomllib.loads(example[1]).keys() == set(ModelConfig.__struct_fields__) - {"output", "ensemble_scheduling"}

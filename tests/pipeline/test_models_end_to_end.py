@@ -16,7 +16,7 @@ from pipeline.interfaces import KeyBudget, SessionOptions
 from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.model_config import ModelConfig
 from pipeline.routes import Route
-from pipeline.served_model import LoadedModel, ServedModel
+from pipeline.served_model import LoadedModel, ServedModel, serve_graph
 from pipeline.session import Session
 from pipeline.workers import WorkerPool
 from tests import onnx_models as graphs
@@ -64,7 +64,7 @@ def ask(
     async def converse() -> list[ServerMessage]:
         workers = WorkerPool(1)
         loaded = LoadedModel(graphs.save(proto, folder / "model.onnx"), config or ModelConfig())
-        model = ServedModel("m", "1", loaded, workers)
+        model = serve_graph("m", "1", loaded, workers)
         sent = Sent()
         session = Session(Only(model), sent, SessionOptions(), KeyBudget(1), "m")
         for data in datas:

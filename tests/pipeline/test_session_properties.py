@@ -38,6 +38,9 @@ class BatchedModel(FakeModel):
         self.batcher.offer(job)
         self.submitted.append(job)
 
+    def is_waiting(self, job: StreamJob) -> bool:
+        return job.queued
+
     def cancel(self, job: StreamJob) -> None:
         if self.batcher.cancel(job):
             self.cancelled.append(job)

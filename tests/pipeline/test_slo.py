@@ -189,7 +189,7 @@ def simulate(load: float, noise: float, slo_seconds: float, seconds: float = 60.
 
 
 class Inboxless:
-    outlet = None
+    outlet = source = None
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.5])

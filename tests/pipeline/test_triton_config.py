@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config_files import read_config
+from pipeline.ensemble_config import EnsembleScheduling, EnsembleStep
 from pipeline.errors import ConfigError
 from pipeline.model_config import (
     DeclaredTensor,
@@ -177,12 +178,52 @@ def test_what_is_not_honoured_is_named(text: str, expected: list[str], folder: P
     assert read(folder, text)[1] == expected
 
 
+ENSEMBLE = """
+name: "sorter"
+platform: "ensemble"
+max_batch_size: 16
+input [ { name: "IMAGE" data_type: TYPE_FP32 dims: [ 3 ] } ]
+output [ { name: "CLASS" data_type: TYPE_INT64 dims: [ 1 ] } ]
+ensemble_scheduling {
+  step [
+    {
+      model_name: "scale"
+      model_version: -1
+      input_map { key: "x" value: "IMAGE" }
+      output_map { key: "scores" value: "scaled" }
+    },
+    {
+      model_name: "classify"
+      model_version: 3
+      model_namespace: "elsewhere"
+      input_map { key: "x" value: "scaled" }
+      output_map { key: "class" value: "CLASS" }
+    }
+  ]
+}
+"""
+
+
+def test_an_ensemble_of_triton_is_one_of_ours(folder: Path) -> None:
+    config, ignored = read(folder, ENSEMBLE)
+    assert config.ensemble_scheduling == EnsembleScheduling(
+        [
+            EnsembleStep("scale", {"scores": "scaled"}, {"x": "IMAGE"}),
+            EnsembleStep("classify", {"class": "CLASS"}, {"x": "scaled"}, 3),
+        ]
+    )
+    assert (config.max_batch_size, [tensor.name for tensor in config.input]) == (16, ["IMAGE"])
+    assert ignored == ["ensemble_scheduling.step[1].model_namespace"]
+
+
 REFUSED = {
     "name: 'other'": "name: expected the name of the folder, 'sorter', got 'other'",
     "backend: 'python'": "backend: 'python' is not served, expected onnxruntime",
     "platform: 'tensorflow_savedmodel'": "backend: 'tensorflow_savedmodel' is not served",
-    "platform: 'ensemble' ensemble_scheduling { step [ { model_name: 'a' model_version: -1 } ] }": "'ensemble'",
-    "ensemble_scheduling { step [ { model_name: 'a' model_version: -1 } ] }": "ensemble_scheduling: ensembles are not",
+    "platform: 'ensemble'": "platform: 'ensemble', but ensemble_scheduling is what makes an ensemble",
+    "backend: 'onnxruntime' ensemble_scheduling { step [ { model_name: 'a' } ] }": "'onnxruntime', but",
+    "ensemble_scheduling { step [ { model_name: 'a' model_version: -1 } ] }": "ensemble_scheduling.step",
+    "platform: 'ensemble' ensemble_scheduling { step [ { output_map { key: 'y' value: 'y' } } ] }": "model_name",
     "sequence_batching { max_sequence_idle_microseconds: 5 }": "sequence_batching: models that keep state",
     "batch_input { target_name: 'n' }": "batch_input: inputs that the server makes up",
     "max_batch_sizes: 3": "max_batch_sizes",

@@ -18,6 +18,17 @@ LOADING = 20.0  # seconds within which a swap must have been made, on a busy mac
 WINDOW = 3
 POLL = ("--model-control", "poll")
 
+CHAIN = """
+[[ensemble_scheduling.step]]
+model_name = "plain"
+input_map = { x = "x" }
+output_map = { y = "sum" }
+[[ensemble_scheduling.step]]
+model_name = "nothing"
+input_map = { x = "sum" }
+output_map = { y = "y" }
+"""
+
 
 def put(root: Path, version: int, *, length: int = WINDOW) -> None:
     """Drop a version of both models, whose answers tell it."""
@@ -26,11 +37,19 @@ def put(root: Path, version: int, *, length: int = WINDOW) -> None:
     write_model(root, "moving", moving_plus(version, length), config, version=str(version))
 
 
+def put_chain(root: Path) -> None:
+    """Drop an ensemble: `plain`, and after it a model that adds nothing."""
+    write_model(root, "nothing", plus(0))
+    (root / "chain").mkdir()
+    (root / "chain" / "config.toml").write_text(CHAIN)
+
+
 def served(server: Server, version: int, *names: str) -> None:
     """Wait until a version is what is served."""
 
     def is_served() -> bool:
-        return all(get(server, f"/v1/models/{name}").json["version"] == str(version) for name in names)
+        seen = [get(server, f"/v1/models/{name}").json for name in names]
+        return all((model["steps"][0] if "steps" in model else model)["version"] == str(version) for model in seen)
 
     until(is_served, LOADING)
 
@@ -87,7 +106,8 @@ class Load:
 
 def test_twenty_swaps_under_load_lose_no_event_and_fail_none(tmp_path: Path) -> None:
     put(tmp_path, 1)
-    with running_server("--models", str(tmp_path), *POLL) as server, ThreadPoolExecutor(7) as pool:
+    put_chain(tmp_path)
+    with running_server("--models", str(tmp_path), *POLL) as server, ThreadPoolExecutor(9) as pool:
         load = Load(server)
         clients = [
             pool.submit(load.stream, "/v1/models/plain/stream", "json", {}),
@@ -95,13 +115,15 @@ def test_twenty_swaps_under_load_lose_no_event_and_fail_none(tmp_path: Path) -> 
             pool.submit(load.stream, "/v1/stream", "json", {"model": "plain"}),
             pool.submit(load.stream, "/v1/models/moving/stream", "json", {"key": "k"}, WINDOW),
             pool.submit(load.stream, "/v1/stream", "msgpack", {"model": "moving"}, WINDOW),
+            pool.submit(load.stream, "/v1/models/chain/stream", "json", {"key": "k"}),
+            pool.submit(load.predict, "/v1/models/chain/predict"),
             pool.submit(load.predict, "/v1/models/plain/predict"),
             pool.submit(load.predict, "/v1/models/moving/predict", WINDOW),
         ]
         try:
             for version in range(2, SWAPS + 2):
                 put(tmp_path, version)
-                served(server, version, "plain", "moving")
+                served(server, version, "plain", "moving", "chain")
         finally:
             load.stop.set()
         for client in clients:
@@ -111,8 +133,9 @@ def test_twenty_swaps_under_load_lose_no_event_and_fail_none(tmp_path: Path) -> 
             assert len(set(versions)) == SWAPS + 1
         metrics = Metrics(server)
         assert metrics.families["waterspout_errors"].samples == []
-        counted = [sample.labels for sample in metrics.families["waterspout_predictions"].samples]
-        assert counted == [{"model": name, "version": str(SWAPS + 1)} for name in ("moving", "plain")]
+        counted = [tuple(sample.labels.values()) for sample in metrics.families["waterspout_predictions"].samples]
+        newest = str(SWAPS + 1)
+        assert sorted(counted) == [("chain", "1"), ("moving", newest), ("nothing", "1"), ("plain", newest)]
 
 
 def test_a_window_that_does_not_fit_the_new_version_is_dropped_with_a_gap(tmp_path: Path) -> None:
