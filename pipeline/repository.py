@@ -204,7 +204,7 @@ class Repository:
 
     def _users_of(self, name: str) -> list[Found]:
         """Return the ensembles that have a model as a step."""
-        return [found for found in self._done.values() if name in self._loader.uses(found)]
+        return [found for found in self._done.values() if found.is_ensemble and name in self._loader.uses(found)]
 
     def _steps_first(self, models: Iterable[Found]) -> list[Found]:
         """Return models in an order in which an ensemble comes after the models of its steps."""
