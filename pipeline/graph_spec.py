@@ -54,21 +54,13 @@ def read_spec(inputs: Sequence[Any], outputs: Sequence[Any], batched: bool | Non
         names = [node.name for node, dynamic in zip(inputs, leading, strict=True) if not dynamic]
         raise ConfigError(f"max_batch_size: the inputs {names} have no dynamic first dimension; use 0")
     leads = tuple(batched and _is_dynamic(node) for node in outputs)
-    spec = ModelSpec(
+    return ModelSpec(
         tuple(_read_tensor(node, batched) for node in inputs),
         tuple(_read_tensor(node, lead) for node, lead in zip(outputs, leads, strict=True)),
         batched,
         leads,
         batched and all(leads),
     )
-    foreign = next((tensor for tensor in spec.outputs if tensor.dtype.foreign), None)
-    strings = next((tensor for tensor in spec.inputs if tensor.dtype is DTYPES["string"]), None)
-    if foreign and strings:
-        raise ConfigError(
-            f"{strings.name}: string inputs beside {foreign.dtype.name} outputs ({foreign.name}) cannot be served: "
-            "ONNX Runtime's Python takes the one or gives the other; cast the output to float32"
-        )
-    return spec
 
 
 def settle_output(spec: TensorSpec, declared: bool, leads: bool, rank: int) -> TensorSpec:

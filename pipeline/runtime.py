@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.graph_spec import ModelSpec, read_spec, settle_output
+from pipeline.onnx_constants import string_constant
 from pipeline.providers import AUTO, CPU, check_started, choose_providers
 from pipeline.results import BatchResult
 from pipeline.run_buffers import MOST_ROWS, RunBuffers
@@ -183,11 +184,12 @@ class OnnxModel:
         """Run with types that numpy lacks: they go in and come out as raw memory."""
         values: dict[str, Any] = dict(feeds)
         for spec in self.spec.inputs:
+            array = feeds[spec.name]
             if spec.dtype.foreign:
-                raw = feeds[spec.name].view(np.uint16 if spec.dtype.numpy.itemsize == 2 else np.uint8)
+                raw = array.view(np.uint16 if spec.dtype.numpy.itemsize == 2 else np.uint8)
                 values[spec.name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, spec.dtype.onnx)
             elif self._foreign_outputs:
-                values[spec.name] = ort.OrtValue.ortvalue_from_numpy(feeds[spec.name])
+                values[spec.name] = _strings(array) if spec.dtype is STRING else ort.OrtValue.ortvalue_from_numpy(array)
         if not self._foreign_outputs:  # this way takes strings too
             return self._session.run(self._output_names, values)  # type: ignore[no-any-return]
         outputs = self._session.run_with_ort_values(self._output_names, values)
@@ -208,6 +210,15 @@ def _open(path: Path, providers: list[str], intra_op_num_threads: int) -> ort.In
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise ConfigError(_why_not_loaded(error)) from error
+
+
+def _strings(array: Array) -> Any:
+    """Return strings as an `OrtValue`. ONNX Runtime's Python makes none, so a graph that is nothing else gives them."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    graph = string_constant("strings", array.ravel().tolist(), array.shape)
+    session = ort.InferenceSession(graph, options, providers=[CPU])
+    return session.run_with_ort_values(["strings"], {})[0]
 
 
 def _copy_out(value: Any, dtype: DType) -> Array:

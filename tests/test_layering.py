@@ -29,6 +29,7 @@ PURE = [
             "messages",
             "metrics",
             "model_config",
+            "onnx_constants",
             "onnx_wire",
             "providers",
             "results",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.model_config import DeclaredTensor, ModelConfig, Warmup, WarmupInput, to_config
 from pipeline.served_model import UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.tensors import DTYPES, TensorSpec
@@ -156,12 +156,18 @@ def test_strings_go_in_beside_types_that_numpy_lacks(tmp_path: Path) -> None:
     assert model.run([(("a", "b", "c"), cell)]).rows(lists=True) == [{"t": ["a", "b", "c"], "f": [1.0, 2.0, 3.0]}]
 
 
-def test_strings_in_and_types_that_numpy_lacks_out_are_refused_with_a_hint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.foreign])
+def test_strings_go_in_where_types_that_numpy_lacks_come_out(dtype: str, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["s"], ["t"]), helper.make_node("Identity", ["b"], ["c"])]
-    inputs = [onnx.tensor("s", "string"), onnx.tensor("b", "bfloat16")]
-    outputs = [onnx.tensor("t", "string"), onnx.tensor("c", "bfloat16")]
-    with pytest.raises(ConfigError, match=r"s: string inputs beside bfloat16 outputs \(c\) cannot be served"):
-        loaded(onnx.model(nodes, inputs, outputs), tmp_path)
+    inputs = [onnx.tensor("s", "string"), onnx.tensor("b", dtype)]
+    outputs = [onnx.tensor("t", "string"), onnx.tensor("c", dtype)]
+    model = loaded(onnx.model(nodes, inputs, outputs), tmp_path).model
+    cell = np.array([1, 2, 3], DTYPES[dtype].numpy).tobytes()
+    texts = [("", "b\x00ä", "日本" * 100), ("x", "y", "z")]
+    expected = [{"t": list(text), "c": cell} for text in texts]
+    assert model.run([(text, cell) for text in texts]).rows(lists=False) == expected
+    with pytest.raises(InferenceFailed, match="surrogates not allowed"):
+        model.run([(("\ud800", "", ""), cell)])
 
 
 def test_an_optional_tensor_is_an_input_like_others(tmp_path: Path) -> None:
