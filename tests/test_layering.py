@@ -29,6 +29,7 @@ PURE = [
             "messages",
             "metrics",
             "model_config",
+            "nested_lists",
             "onnx_constants",
             "onnx_wire",
             "providers",
