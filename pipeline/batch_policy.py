@@ -9,8 +9,9 @@ class BatchPolicy:
     """How rows are gathered.
 
     Work-conserving by default: a free worker takes what waits. With `max_queue_delay` (seconds) it waits up to that
-    long for a fuller batch, or until one of `preferred_batch_sizes` is reached. `grouped`: rows of different shapes
-    must not share a batch. With `allowed_batch_sizes` a run has one of these sizes: blank rows fill it up.
+    long for a fuller batch, or until one of `preferred_batch_sizes` is reached. `grouped`: rows whose shapes
+    or optional inputs differ must not share a batch. With `allowed_batch_sizes` a run has one of these sizes: blank
+    rows fill it up.
     `priority_levels`: 0 for none; else 1 is the highest, and rows that name none are of `default_priority_level`.
     """
 

@@ -13,7 +13,7 @@ from pipeline.results import BatchResult
 from pipeline.rings import source_of
 from pipeline.shares import Shares
 from pipeline.stats import ModelStats
-from pipeline.tensors import Array, Cell, Row, Shape, Shapes
+from pipeline.tensors import ABSENT, Array, Cell, Entry, Row, Shape, Shapes, Shared, joined_entries
 
 _monotonic: Final = time.monotonic
 
@@ -269,24 +269,23 @@ class EnsembleRow:
 
     def _row_for(self, step: int) -> tuple[Row, Shapes | None]:
         cells: list[Cell] = []
-        shapes: list[Shape | None] = []
-        is_static = True
+        entries: list[Entry] = []
         for wire in self._ensemble.plan.wires[step]:
-            cell, shape = self._read(wire)
+            given = None if wire is None else self._read(wire)
+            if wire is None or given is None:
+                cells.append(b"")
+                entries.append(ABSENT)
+                continue
+            cell, shape = given
+            spec = wire.spec
+            if spec.is_static and wire.shape is None and shape != spec.shape:
+                raise InferenceFailed(f"step[{step}]: input {spec.name}: expected {spec}, got {list(shape)}")
             cells.append(cell)
-            if wire.spec.is_static:
-                if wire.shape is None and shape != wire.spec.shape:
-                    raise InferenceFailed(
-                        f"step[{step}]: input {wire.spec.name}: expected {wire.spec}, got {list(shape)}"
-                    )
-                shapes.append(None)
-            else:
-                shapes.append(shape)
-                is_static = False
-        return tuple(cells), None if is_static else tuple(shapes)
+            entries.append(spec.entry(cell, None if spec.is_static else shape))
+        return tuple(cells), joined_entries(entries)
 
-    def _read(self, wire: Wire) -> tuple[Cell, Shape]:
-        """Return what a wire leads to, and its shape."""
+    def _read(self, wire: Wire) -> tuple[Cell, Shape] | None:
+        """Return what a wire brings, and its shape; None where the row has left it out."""
         if wire.step != ENSEMBLE:
             run = self._runs[wire.step]
             assert run is not None
@@ -294,9 +293,11 @@ class EnsembleRow:
             shape: Shape = result.arrays[wire.at].shape[1:]
             return result.cells(wire.at)[row], shape
         shapes = self.job.shapes
-        given = wire.shape if wire.shape is not None or shapes is None else shapes[wire.at]
-        assert given is not None
-        return self.job.row[wire.at], given
+        entry = None if shapes is None else shapes[wire.at]
+        if entry is ABSENT:
+            return None
+        given = entry.shape if isinstance(entry, Shared) else entry
+        return self.job.row[wire.at], wire.shape if given is None else given  # type: ignore[return-value]
 
 
 def _pick(array: Array, numbers: list[int]) -> Array:

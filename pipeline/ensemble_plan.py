@@ -36,11 +36,12 @@ class Source(NamedTuple):
 class EnsemblePlan:
     """`spec` of the whole; the wires into each step, in the order of its model's inputs; the sources of the outputs.
 
+    There is no wire (None) into an optional input that the ensemble makes no use of.
     `waits` says for how many other steps each step waits, `follows` which steps wait for it.
     """
 
     spec: ModelSpec
-    wires: tuple[tuple[Wire, ...], ...]
+    wires: tuple[tuple[Wire | None, ...], ...]
     sources: tuple[Source, ...]
     waits: tuple[int, ...]
     follows: tuple[tuple[int, ...], ...]
@@ -58,6 +59,8 @@ def plan_ensemble(config: ModelConfig, specs: Sequence[ModelSpec]) -> EnsemblePl
     inputs = wiring.inputs([tensor.name for tensor in config.input])
     outputs = wiring.outputs([tensor.name for tensor in config.output])
     check_declared("input", config.input, inputs)
+    if needed := [tensor.name for tensor in inputs if tensor.name in config.optional_inputs and not tensor.optional]:
+        raise ConfigError(f"input.{needed[0]}.optional: a step cannot do without it")
     check_declared("output", config.output, outputs)
     batched = any(spec.batched for spec in specs)
     if config.max_batch_size is not None and bool(config.max_batch_size) != batched:
@@ -124,16 +127,19 @@ class _Wiring:
         needed |= {made.source.step for name, made in self.made.items() if name in self.used}
         if idle := [number for number in range(len(self.specs)) if number not in needed]:
             raise ConfigError(f"{_path(idle[0])}: nothing takes what it makes")
-        return tuple(_named(name, self.made[name].spec) for name in names)
+        return tuple(TensorSpec(name, self.made[name].spec.dtype, self.made[name].spec.shape) for name in names)
 
-    def wires(self, inputs: Sequence[TensorSpec]) -> tuple[tuple[Wire, ...], ...]:
+    def wires(self, inputs: Sequence[TensorSpec]) -> tuple[tuple[Wire | None, ...], ...]:
         """Return the wires into each step, in the order of its model's inputs."""
         own = {tensor.name: _Made(Source(ENSEMBLE, at), tensor) for at, tensor in enumerate(inputs)}
         wires = []
         for step, spec in zip(self.scheduling.step, self.specs, strict=True):
-            into = []
+            into: list[Wire | None] = []
             for tensor in spec.inputs:
-                name = step.input_map[tensor.name]
+                name = step.input_map.get(tensor.name)
+                if name is None:
+                    into.append(None)
+                    continue
                 made = self.made.get(name) or own[name]
                 shape = tuple(n for n in made.spec.shape if n is not None) if made.spec.is_static else None
                 into.append(Wire(*made.source, tensor, shape))
@@ -175,6 +181,8 @@ class _Wiring:
             raise ConfigError(f"{path}.{unknown[0]}: {step} has no such input, expected one of {list(tensors)}")
         for theirs, tensor in tensors.items():
             if theirs not in step.input_map:
+                if tensor.optional:
+                    continue
                 raise ConfigError(f"{path}.{theirs}: missing, {step} takes {tensor}")
             name = step.input_map[theirs]
             use = _Use(number, f"{path}.{theirs}", tensor)
@@ -183,14 +191,22 @@ class _Wiring:
             self.used.setdefault(name, []).append(use)
 
     def _common(self, name: str) -> TensorSpec:
-        """Return the spec of an input of the ensemble, which all steps that take it agree on."""
+        """Return the spec of an input of the ensemble, which all steps that take it agree on.
+
+        It may be left out where each of them can do without.
+        """
         first, *others = self.used[name]
-        common = first.spec
+        shape = first.spec.shape
         for use in others:
-            _check_fit(use, name, common)
-            pairs = zip(common.shape, use.spec.shape, strict=True)
-            common = TensorSpec(name, common.dtype, tuple(a if a is not None else b for a, b in pairs))
-        return _named(name, common)
+            _check_fit(use, name, TensorSpec(name, first.spec.dtype, shape))
+            shape = tuple(a if a is not None else b for a, b in zip(shape, use.spec.shape, strict=True))
+        return TensorSpec(
+            name,
+            first.spec.dtype,
+            shape,
+            optional=all(use.spec.optional for use in self.used[name]),
+            initializer=all(use.spec.initializer for use in self.used[name]),
+        )
 
 
 def _check_fit(use: _Use, name: str, source: TensorSpec) -> None:
@@ -199,10 +215,6 @@ def _check_fit(use: _Use, name: str, source: TensorSpec) -> None:
     fits = len(source.shape) == len(use.spec.shape) and all(a is None or b is None or a == b for a, b in pairs)
     if not fits or source.dtype is not use.spec.dtype:
         raise ConfigError(f"{use.key}: expected {use.spec}, but {name!r} is {source}")
-
-
-def _named(name: str, spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name, spec.dtype, spec.shape)
 
 
 def _path(step: int) -> str:

@@ -1,7 +1,7 @@
 """What a graph says of its inputs and outputs, as the pipeline wants it."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,9 +44,28 @@ class ModelSpec:
     leads: tuple[bool, ...]
     stackable: bool
 
+    @property
+    def is_static(self) -> bool:
+        """Whether every row has the same shapes."""
+        return all(tensor.is_static for tensor in self.inputs)
 
-def read_spec(inputs: Sequence[Any], outputs: Sequence[Any], batched: bool | None) -> ModelSpec:
-    """Return the spec of ONNX Runtime's `NodeArg`s; `batched` None means: find out. Raises `ConfigError`."""
+    @property
+    def has_optional(self) -> bool:
+        """Whether rows may leave inputs out."""
+        return any(tensor.optional for tensor in self.inputs)
+
+
+def read_spec(
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    batched: bool | None,
+    overridable: Sequence[Any] = (),
+    optional: Collection[str] = (),
+) -> ModelSpec:
+    """Return the spec of ONNX Runtime's `NodeArg`s; `batched` None means: find out.
+
+    Of the `overridable` initializers those named in `optional` become inputs. Raises `ConfigError`.
+    """
     leading = [_is_dynamic(node) for node in inputs]
     if batched is None:
         batched = bool(inputs) and all(leading)
@@ -54,21 +73,21 @@ def read_spec(inputs: Sequence[Any], outputs: Sequence[Any], batched: bool | Non
         names = [node.name for node, dynamic in zip(inputs, leading, strict=True) if not dynamic]
         raise ConfigError(f"max_batch_size: the inputs {names} have no dynamic first dimension; use 0")
     leads = tuple(batched and _is_dynamic(node) for node in outputs)
-    spec = ModelSpec(
-        tuple(_read_tensor(node, batched) for node in inputs),
+    _check_optional(optional, inputs, overridable)
+    return ModelSpec(
+        (
+            *(_read_tensor(node, batched, optional=_is_optional(node)) for node in inputs),
+            *(
+                _read_tensor(node, False, optional=True, initializer=True)
+                for node in overridable
+                if node.name in optional
+            ),
+        ),
         tuple(_read_tensor(node, lead) for node, lead in zip(outputs, leads, strict=True)),
         batched,
         leads,
         batched and all(leads),
     )
-    foreign = next((tensor for tensor in spec.outputs if tensor.dtype.foreign), None)
-    strings = next((tensor for tensor in spec.inputs if tensor.dtype is DTYPES["string"]), None)
-    if foreign and strings:
-        raise ConfigError(
-            f"{strings.name}: string inputs beside {foreign.dtype.name} outputs ({foreign.name}) cannot be served: "
-            "ONNX Runtime's Python takes the one or gives the other; cast the output to float32"
-        )
-    return spec
 
 
 def settle_output(spec: TensorSpec, declared: bool, leads: bool, rank: int) -> TensorSpec:
@@ -137,13 +156,27 @@ def sample_spec(spec: ModelSpec, config: ModelConfig) -> TensorSpec | None:
     return sample
 
 
+def _check_optional(optional: Collection[str], inputs: Sequence[Any], overridable: Sequence[Any]) -> None:
+    possible = [*(node.name for node in inputs if _is_optional(node)), *(node.name for node in overridable)]
+    for name in optional:
+        if name not in possible:
+            raise ConfigError(
+                f"input.{name}.optional: only optional(tensor) inputs and initializers that are inputs too can be left "
+                f"out, the graph has {possible or 'none'}"
+            )
+
+
 def _is_dynamic(node: Any) -> bool:
     return bool(node.shape) and not isinstance(node.shape[0], int)
 
 
-def _read_tensor(node: Any, skip_batch: bool) -> TensorSpec:
+def _is_optional(node: Any) -> bool:
+    return str(node.type).startswith("optional(tensor(")
+
+
+def _read_tensor(node: Any, skip_batch: bool, *, optional: bool = False, initializer: bool = False) -> TensorSpec:
     kind = str(node.type)
-    inner = kind.removeprefix("optional(").removesuffix(")") if kind.startswith("optional(tensor(") else kind
+    inner = kind.removeprefix("optional(").removesuffix(")") if _is_optional(node) else kind
     name = inner.removeprefix("tensor(").removesuffix(")") if inner.startswith("tensor(") else ""
     dtype = DTYPES.get({"float": "float32", "double": "float64"}.get(name, name))
     if dtype is None:
@@ -151,7 +184,7 @@ def _read_tensor(node: Any, skip_batch: bool) -> TensorSpec:
         raise ConfigError(f"{node.name}: type {kind} cannot be served{hint}")
     shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
     try:
-        spec = TensorSpec(node.name, dtype, shape[1:] if skip_batch else shape)
+        spec = TensorSpec(node.name, dtype, shape[1:] if skip_batch else shape, optional, initializer)
     except (struct.error, OverflowError, MemoryError) as error:
         raise ConfigError(f"{node.name}: a row of shape {list(node.shape)} is too large") from error
     if spec.size * max(dtype.numpy.itemsize, 1) > MAX_ROW_BYTES:

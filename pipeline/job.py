@@ -16,8 +16,8 @@ class Job:
 
     `owner` is who gets the outcome by its `finish` and `fail`; its `outlet` (`interfaces.Outlet`, or None) is where
     that is sent, its `source` whose share the row counts against. `number` orders the answers of one stream. `shapes`
-    is set where the model has dynamic dimensions. `queued` is true while the row waits. `priority`: 1 is the highest
-    level, 0 the model's default.
+    is set where the model has dynamic dimensions or optional inputs. `queued` is true while the row waits. `priority`:
+    1 is the highest level, 0 the model's default.
     """
 
     __slots__ = ("deadline", "enqueued_at", "number", "owner", "priority", "queued", "row", "shapes")

@@ -101,12 +101,13 @@ class Failure(Struct, omit_defaults=True, kw_only=True):
     error: ErrorBody
 
 
-class TensorInfo(Struct):
-    """A tensor of one row: no batch dimension; `None` is a dynamic dimension."""
+class TensorInfo(Struct, omit_defaults=True):
+    """A tensor of one row: no batch dimension; `None` is a dynamic dimension. `optional`: events may leave it out."""
 
     name: str
     dtype: str
     shape: list[int | None]
+    optional: bool = False
 
 
 class WindowInfo(Struct):

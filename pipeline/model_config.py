@@ -78,6 +78,12 @@ class DeclaredTensor(Struct, frozen=True, forbid_unknown_fields=True):
     dims: Dims
 
 
+class DeclaredInput(DeclaredTensor, frozen=True, forbid_unknown_fields=True):
+    """The same of an input; `optional`: an initializer that is an input too may be given, instead of being constant."""
+
+    optional: bool = False
+
+
 class WarmupInput(Struct, frozen=True, forbid_unknown_fields=True):
     """The data of one input of a warm-up row: `values` in the form clients send, random numbers, or zeros.
 
@@ -98,7 +104,10 @@ class WarmupInput(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Warmup(Struct, frozen=True, forbid_unknown_fields=True):
-    """A batch of `batch_size` equal rows that is run `count` times at load; inputs that are not named are zeros."""
+    """A batch of `batch_size` equal rows that is run `count` times at load.
+
+    Inputs that are not named are zeros, optional ones left out.
+    """
 
     name: str = ""
     batch_size: BatchSize = 1
@@ -127,7 +136,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, list[str]] = {}
     version_policy: VersionPolicy = field(default_factory=VersionPolicy)
     version_labels: dict[str, Version] = {}
-    input: list[DeclaredTensor] = []
+    input: list[DeclaredInput] = []
     output: list[DeclaredTensor] = []
     model_warmup: list[Warmup] = []
     sha256: Digest | dict[VersionName, Digest] | None = None
@@ -143,6 +152,8 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"dynamic_batching.max_queue_delay_microseconds: {delay} leaves nothing of latency_slo_microseconds"
             )
+        if self.window and self.optional_inputs:
+            raise ValueError(f"window: events are samples, the input {self.optional_inputs[0]!r} cannot be optional")
         most = self.largest_batch
         for at, warmup in enumerate(self.model_warmup):
             if most is not None and warmup.batch_size > max(most, 1):
@@ -158,6 +169,11 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         """Names of the models of an ensemble's steps; empty where the model is none."""
         scheduling = self.ensemble_scheduling
         return frozenset(step.model_name for step in scheduling.step) if scheduling else frozenset()
+
+    @property
+    def optional_inputs(self) -> list[str]:
+        """The names of the inputs that are said to be optional."""
+        return [tensor.name for tensor in self.input if tensor.optional]
 
     @property
     def largest_batch(self) -> int | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -53,17 +54,19 @@ class RunBuffers:
         if count > self._most_rows:
             return None
         free = self._free.setdefault(count, [])
+        bound: BoundRun | None = None
         try:
-            bound = free.pop()
-        except IndexError:
-            bound = BoundRun(self._session, self._inputs, self._outputs, count, self._batched)
-        try:
+            with suppress(IndexError):
+                bound = free.pop()
+            if bound is None:
+                bound = BoundRun(self._session, self._inputs, self._outputs, count, self._batched)
             return bound.run(rows)
         except Exception as error:  # whether the row or the binding is to blame shows when it runs without
             log.debug("a bound run failed: %s", error)
             return None
         finally:
-            free.append(bound)
+            if bound is not None:
+                free.append(bound)
 
     def give_up(self) -> None:
         """Bind nothing any more: the outputs are not what the graph declares."""

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import onnxruntime as ort
 
 from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.graph_spec import ModelSpec, check_class_names, pin_length, read_spec, settle_output
+from pipeline.onnx_constants import string_constant
 from pipeline.providers import AUTO, CPU, check_started, choose_providers
 from pipeline.results import BatchResult
 from pipeline.run_buffers import MOST_ROWS, RunBuffers
-from pipeline.tensors import STRING, Array, Cell, DType, Row, Shapes
+from pipeline.tensors import ABSENT, STRING, Array, Cell, DType, Entry, Row, Shapes, Shared, joined_entries
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,12 @@ class OnnxModel:
         intra_op_num_threads: int = 1,
         providers: Sequence[str] = ("cpu",),
         kind: str = "KIND_AUTO",
+        optional: Collection[str] = (),
     ) -> None:
         """Load `path`; `batched` None means: find out. `providers` and `kind` are as `choose_providers` takes them.
 
-        Raises `ConfigError` where the model cannot be served.
+        Initializers named in `optional` are inputs that may be given; the others are constants. Raises `ConfigError`
+        where the model cannot be served.
         """
         try:
             wanted = choose_providers(providers, kind, ort.get_available_providers())
@@ -44,7 +47,13 @@ class OnnxModel:
             self.providers: list[str] = self._session.get_providers()
             if AUTO not in providers:
                 check_started(wanted, self.providers)
-            self.spec = read_spec(self._session.get_inputs(), self._session.get_outputs(), batched)
+            self.spec = read_spec(
+                self._session.get_inputs(),
+                self._session.get_outputs(),
+                batched,
+                self._session.get_overridable_initializers(),
+                optional,
+            )
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from (error.__cause__ or error)
         self._path = path
@@ -78,16 +87,21 @@ class OnnxModel:
         result.run_seconds = time.monotonic() - started_at
         return result
 
-    def blank_row(self, fill: int = 0) -> tuple[Row, Shapes | None]:
-        """Return a row of zeros (strings: empty), or of the number `fill`; dynamic dimensions are 1."""
-        shapes = tuple(tuple(n if n is not None else 1 for n in spec.shape) for spec in self.spec.inputs)
+    def blank_row(self, fill: int = 0, *, bare: bool = False) -> tuple[Row, Shapes | None]:
+        """Return a row of zeros (strings: empty), or of the number `fill`; dynamic dimensions are 1.
+
+        It leaves initializers out, and with `bare` all that is optional.
+        """
         row: list[Cell] = []
-        for spec, shape in zip(self.spec.inputs, shapes, strict=True):
+        entries: list[Entry] = []
+        for spec in self.spec.inputs:
+            shape = tuple(1 if n is None else n for n in spec.shape)
+            given = None if spec.is_static else shape
+            entries.append(ABSENT if spec.initializer or (bare and spec.optional) else given)
             size = math.prod(shape)
             text = str(fill) if fill else ""
             row.append((text,) * size if spec.dtype is STRING else np.full(size, fill, spec.dtype.numpy).tobytes())
-        static = all(spec.is_static for spec in self.spec.inputs)
-        return tuple(row), None if static else shapes
+        return tuple(row), joined_entries(entries)
 
     def pin_length(self, length: int) -> None:
         """Make the first dimension of the only input's rows `length`, where the graph leaves it open."""
@@ -109,12 +123,11 @@ class OnnxModel:
             try:
                 two = self._run(self._feeds([row, row], shapes))
             except InferenceFailed:
-                if shapes is not None:
+                if not self.spec.is_static:
                     return
-        leads = tuple(
-            self.spec.batched and a.ndim > 0 and a.shape[0] == 1 and (not two or b.shape[0] == 2)
-            for a, b in zip(one, two or one, strict=True)
-        )
+        leads = tuple(self.spec.batched and leading for leading in _have_rows(one, two))
+        if self.spec.batched and self.spec.has_optional:
+            leads = tuple(leading and still for leading, still in zip(leads, self._have_rows_bare(leads), strict=True))
         outputs = tuple(
             settle_output(spec, declared, lead, array.ndim - lead)
             for spec, declared, lead, array in zip(self.spec.outputs, self.spec.leads, leads, one, strict=True)
@@ -124,10 +137,21 @@ class OnnxModel:
         if self.providers == [CPU] and (stackable or not self.spec.batched):
             self._buffers = RunBuffers(self._session, self.spec.inputs, outputs, self.spec.batched)
 
+    def _have_rows_bare(self, leads: Sequence[bool]) -> Sequence[bool]:
+        """Return which outputs have the batch dimension where all that may is left out; `leads` if that fails."""
+        row, shapes = self.blank_row(0, bare=True)
+        try:
+            return _have_rows(self._run(self._feeds([row], shapes)), self._run(self._feeds([row, row], shapes)))
+        except InferenceFailed:
+            return leads
+
     def _find_sample(self, rows: Sequence[tuple[Row, Shapes | None]]) -> Sequence[Any] | None:
         """Set `sample` to the first row that the model takes and return its outputs."""
         failed: InferenceFailed | None = None
-        for row, shapes in (*rows, self.blank_row(0), self.blank_row(1)):
+        made_up = [self.blank_row(0), self.blank_row(1)]
+        if self.spec.has_optional:
+            made_up.append(self.blank_row(0, bare=True))
+        for row, shapes in (*rows, *made_up):
             try:
                 outputs = self._run(self._feeds([row], shapes))
             except InferenceFailed as error:
@@ -135,8 +159,8 @@ class OnnxModel:
             else:
                 self.sample = row, shapes
                 return outputs
-        is_static = all(spec.is_static for spec in self.spec.inputs)
-        if failed is not None and is_static and not any(spec.dtype.numpy.kind in "iu" for spec in self.spec.inputs):
+        has_integers = any(spec.dtype.numpy.kind in "iu" for spec in self.spec.inputs if not spec.initializer)
+        if failed is not None and self.spec.is_static and not has_integers:
             raise failed
         log.warning(
             "%s takes neither zeros nor ones and is not warmed; name a row in model_warmup: %s", self._path, failed
@@ -146,16 +170,25 @@ class OnnxModel:
     def _feeds(self, rows: Sequence[Row], shapes: Shapes | None) -> dict[str, Array]:
         feeds = {}
         for at, spec in enumerate(self.spec.inputs):
-            shape: Any = spec.shape if shapes is None or shapes[at] is None else shapes[at]
-            array = spec.stack([row[at] for row in rows], shape)
-            feeds[spec.name] = array if self.spec.batched else array.reshape(array.shape[1:])
+            entry = None if shapes is None else shapes[at]
+            if entry is ABSENT:
+                continue  # to ONNX Runtime that is the same as None
+            has_rows = self.spec.batched and not spec.initializer
+            shape = entry.shape if isinstance(entry, Shared) else entry
+            cells = [row[at] for row in rows] if has_rows else [rows[0][at]]
+            array = spec.stack(cells, spec.shape if shape is None else shape)  # type: ignore[arg-type]
+            feeds[spec.name] = array if has_rows else array.reshape(array.shape[1:])
         return feeds
 
     def _run(self, feeds: dict[str, Array]) -> Sequence[Any]:
         try:
-            return self._run_foreign(feeds) if self._foreign else self._session.run(self._output_names, feeds)
+            outputs = self._run_foreign(feeds) if self._foreign else self._session.run(self._output_names, feeds)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise InferenceFailed(f"the model failed: {_first_line(error)}") from error
+        for name, output in zip(self._output_names, outputs, strict=True):
+            if output is None:
+                raise InferenceFailed(f"output {name}: the model gave none, which cannot be answered")
+        return outputs
 
     def _rows_of(self, arrays: Sequence[Any], rows: int) -> list[Array]:
         """Return every output as `[rows, ...]`."""
@@ -171,11 +204,14 @@ class OnnxModel:
         """Run with types that numpy lacks: they go in and come out as raw memory."""
         values: dict[str, Any] = dict(feeds)
         for spec in self.spec.inputs:
+            if spec.name not in feeds:
+                continue
+            array = feeds[spec.name]
             if spec.dtype.foreign:
-                raw = feeds[spec.name].view(np.uint16 if spec.dtype.numpy.itemsize == 2 else np.uint8)
+                raw = array.view(np.uint16 if spec.dtype.numpy.itemsize == 2 else np.uint8)
                 values[spec.name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, spec.dtype.onnx)
             elif self._foreign_outputs:
-                values[spec.name] = ort.OrtValue.ortvalue_from_numpy(feeds[spec.name])
+                values[spec.name] = _strings(array) if spec.dtype is STRING else ort.OrtValue.ortvalue_from_numpy(array)
         if not self._foreign_outputs:  # this way takes strings too
             return self._session.run(self._output_names, values)  # type: ignore[no-any-return]
         outputs = self._session.run_with_ort_values(self._output_names, values)
@@ -196,6 +232,20 @@ def _open(path: Path, providers: list[str], intra_op_num_threads: int) -> ort.In
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise ConfigError(_why_not_loaded(error)) from error
+
+
+def _have_rows(one: Sequence[Any], two: Sequence[Any]) -> list[bool]:
+    """Return which outputs have the batch dimension, by those of one row and, unless they are unknown, of two."""
+    return [a.shape[:1] == (1,) and (not two or b.shape[:1] == (2,)) for a, b in zip(one, two or one, strict=True)]
+
+
+def _strings(array: Array) -> Any:
+    """Return strings as an `OrtValue`. ONNX Runtime's Python makes none, so a graph that is nothing else gives them."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    graph = string_constant("strings", array.ravel().tolist(), array.shape)
+    session = ort.InferenceSession(graph, options, providers=[CPU])
+    return session.run_with_ort_values(["strings"], {})[0]
 
 
 def _copy_out(value: Any, dtype: DType) -> Array:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from pipeline.model_files import MAX_FILE_BYTES, check_model_file
 from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.runtime import OnnxModel
 from pipeline.stats import ModelStats
-from pipeline.tensors import DTYPES, Row, Shapes, TensorSpec
+from pipeline.tensors import ABSENT, DTYPES, Cell, Entry, Row, Shapes, TensorSpec, bare_input, joined_entries
 from pipeline.warmup import warmup_rows
 from pipeline.window import Window
 from pipeline.workers import WorkerPool
@@ -52,6 +52,7 @@ class LoadedModel:
             intra_op_num_threads=config.intra_op_num_threads,
             providers=config.execution_providers,
             kind=config.instance_group.kind,
+            optional=config.optional_inputs,
         )
         self.run_times = RunTimes()
         self.wall_times = LinearRunTime()
@@ -77,12 +78,12 @@ class LoadedModel:
         Without a configured `max_batch_size` that is the largest power of two that still runs within 20 ms.
         """
         configured = self.config.largest_batch
-        if self.model.sample is None or not self.model.spec.stackable or self.model.sample[1] is not None:
+        if self.model.sample is None or not self.model.spec.stackable or not self.model.spec.is_static:
             return configured or UNMEASURED_MAX_BATCH_SIZE
-        row, _ = self.model.sample
+        row, shapes = self.model.sample
         warmed = 1
         for size in self.config.allowed_batch_sizes or _powers_of_two(configured or AUTO_MAX_BATCH_SIZE):
-            cpu_seconds, seconds = min(self._timed_run([row] * size) for _ in range(3))
+            cpu_seconds, seconds = min(self._timed_run([row] * size, shapes) for _ in range(3))
             self.wall_times.observe(size, seconds)
             self.run_times.observe(size, cpu_seconds)
             if configured is None and seconds > AUTO_MAX_RUN_SECONDS:
@@ -100,10 +101,10 @@ class LoadedModel:
             except InferenceFailed as error:
                 raise ConfigError(f"model_warmup[{at}]: {error}") from error
 
-    def _timed_run(self, rows: list[Row]) -> tuple[float, float]:
+    def _timed_run(self, rows: list[Row], shapes: Shapes | None) -> tuple[float, float]:
         """Return the CPU seconds of this thread and the seconds on the clock."""
         cpu_started, started = time.thread_time(), time.monotonic()
-        self.model.run(rows)
+        self.model.run(rows, shapes)
         return time.thread_time() - cpu_started, time.monotonic() - started
 
 
@@ -182,13 +183,13 @@ class ServedModel:
         self.is_waiting = engine.is_waiting
         self.room_for = engine.room_for
         self.check_priority = engine.check_priority
-        self.takes_numbers = len(spec.inputs) == 1 and spec.inputs[0].dtype.pack in ("f", "d") and not config.window
         self._window = config.window_spec
         self._sample = sample_spec(spec, config)
         self.window_layout: object = (self._window, self._sample)
-        self._only = spec.inputs[0] if len(spec.inputs) == 1 else None
-        takes_any_bytes = self._only is not None and self._only.dtype is not DTYPES["bool"]
-        self.row_bytes = spec.inputs[0].nbytes if takes_any_bytes else -1
+        self._bare = bare_input(spec.inputs)
+        only = self._only = spec.inputs[0] if len(spec.inputs) == 1 and not spec.inputs[0].initializer else None
+        self.takes_numbers = only is not None and only.dtype.pack in ("f", "d") and not config.window
+        self.row_bytes = only.nbytes if only is not None and only.dtype is not DTYPES["bool"] else -1
         self._holders = 0
         self._let_go: asyncio.Event | None = None
 
@@ -228,7 +229,9 @@ class ServedModel:
             packed = only.pack_numbers(data)
             if packed is not None:
                 return (packed,), None
-        if only is not None and not (data.__class__ is dict and data.keys() == {only.name}):
+        if only is not None and not (
+            data.__class__ is dict and (data.keys() == {only.name} or (only.optional and not data))
+        ):
             if data is UNSET:
                 raise InvalidInput(f"data: missing, expected {only}")
             cell, shape = only.parse(data, "data")
@@ -271,19 +274,26 @@ class ServedModel:
 
     def _parse_map(self, data: Any) -> tuple[Row, Shapes | None]:
         names = [tensor.name for tensor in self.spec.inputs]
+        if self._bare is not None and data is not UNSET and not _is_map(data, names):
+            data = {self._bare.name: data}
         if data.__class__ is not dict:
             inputs = f"a map of the inputs {', '.join(names)}" if names else "an empty map, the model has no inputs"
             raise InvalidInput(f"data: expected {inputs}")
         if unknown := [name for name in data if name not in names]:
             raise InvalidInput(f"data.{str(unknown[0])[:100]}: no such input, expected {', '.join(names)}")
-        row, shapes = [], []
+        row: list[Cell] = []
+        entries: list[Entry] = []
         for tensor in self.spec.inputs:
+            if tensor.optional and data.get(tensor.name) is None:
+                row.append(b"")
+                entries.append(ABSENT)
+                continue
             if tensor.name not in data:
                 raise InvalidInput(f"data.{tensor.name}: missing, expected {tensor}")
             cell, shape = tensor.parse(data[tensor.name], f"data.{tensor.name}")
             row.append(cell)
-            shapes.append(shape)
-        return tuple(row), tuple(shapes) if any(shape is not None for shape in shapes) else None
+            entries.append(tensor.entry(cell, shape))
+        return tuple(row), joined_entries(entries)
 
 
 def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPool) -> ServedModel:
@@ -291,12 +301,11 @@ def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPoo
     config, spec = loaded.config, loaded.model.spec
     batching = config.dynamic_batching
     max_queue_size = batching.default_queue_policy.max_queue_size
-    is_static = all(tensor.is_static for tensor in spec.inputs)
     policy = BatchPolicy(
         max_batch_size=loaded.max_batch_size,
         max_queue_size=max_queue_size,
         max_queue_delay=batching.max_queue_delay_microseconds / 1e6,
-        grouped=not is_static,
+        grouped=not spec.is_static or spec.has_optional,
         preferred_batch_sizes=tuple(batching.preferred_batch_size),
         allowed_batch_sizes=tuple(config.allowed_batch_sizes),
         priority_levels=batching.priority_levels,
@@ -308,7 +317,7 @@ def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPoo
         workers,
         stackable=spec.stackable,
         slots=config.instance_group.count,
-        inline_below=config.inline_below_microseconds / 1e6 if is_static else 0.0,
+        inline_below=config.inline_below_microseconds / 1e6 if spec.is_static else 0.0,
         run_times=loaded.run_times,
         latency_slo=config.latency_slo_microseconds / 1e6 or NEVER,
         wall_times=loaded.wall_times,
@@ -325,8 +334,13 @@ def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPoo
     )
 
 
+def _is_map(data: Any, names: Collection[str]) -> bool:
+    """Return whether data is a map from input to tensor, and not a tensor with its shape."""
+    return data.__class__ is dict and (data.keys() != {"shape", "data"} or "shape" in names)
+
+
 def _tensor_info(tensor: TensorSpec) -> TensorInfo:
-    return TensorInfo(tensor.name, tensor.dtype.name, list(tensor.shape))
+    return TensorInfo(tensor.name, tensor.dtype.name, list(tensor.shape), tensor.optional)
 
 
 def _powers_of_two(largest: int) -> Iterator[int]:

@@ -6,9 +6,10 @@ A row's tensor in transit is a `Cell`: the little-endian C-order bytes of its el
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 import ml_dtypes
 import msgspec
@@ -16,12 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput
+from pipeline.nested_lists import describe, flatten
 
 Cell = bytes | tuple[str, ...]
 Shape = tuple[int, ...]
 Row = tuple[Cell, ...]  # one cell per input
-Shapes = tuple[Shape | None, ...]  # one per input; None: static
 Array = NDArray[Any]
+
+
+class Absent(Enum):
+    """What a row says of an optional input that it leaves out."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+class Shared(NamedTuple):
+    """What a row says of an input without a batch dimension: the one value of the whole run. `shape` None: static."""
+
+    shape: Shape | None
+    cell: Cell
+
+
+Entry = Shape | Shared | Absent | None  # None: static
+Shapes = tuple[Entry, ...]  # one per input; rows whose shapes are equal may share a run
 
 
 class DType(NamedTuple):
@@ -85,11 +106,17 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of one row; `None` in `shape` is a dynamic dimension."""
+    """One input or output of one row; `None` in `shape` is a dynamic dimension.
+
+    `optional`: rows may leave the input out. `initializer`: the graph has a value for that case; such an input has no
+    batch dimension, so rows share a run only where they give it the same value.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int | None, ...]
+    optional: bool = False
+    initializer: bool = False
     size: int = field(init=False)  # elements; -1: dynamic
     nbytes: int = field(init=False)  # -1: dynamic, or strings
     _pack: Callable[..., bytes] | None = field(init=False, repr=False, compare=False)
@@ -112,6 +139,10 @@ class TensorSpec:
     def is_static(self) -> bool:
         """Whether every row of this tensor has the same shape."""
         return self.size >= 0
+
+    def entry(self, cell: Cell, shape: Shape | None) -> Entry:
+        """Return what the shapes of a row that gives `cell` say of this input."""
+        return Shared(shape, cell) if self.initializer else shape
 
     def parse(self, data: Any, path: str) -> tuple[Cell, Shape | None]:
         """Return the cell of `data`, and its shape where the spec is dynamic.
@@ -156,8 +187,8 @@ class TensorSpec:
         if data.__class__ is dict:
             raise InvalidInput(f"{path}: expected a sample {self} or a list of samples, got a map")
         if data.__class__ is not list and self.size != 1:
-            raise InvalidInput(f"{path}: expected {self.size} {self._expected} per sample, got {_describe(data)}")
-        flat, nested = _flatten(data, path)
+            raise InvalidInput(f"{path}: expected {self.size} {self._expected} per sample, got {describe(data)}")
+        flat, nested = flatten(data, path)
         count, rest = divmod(len(flat), self.size)
         if rest or not count:
             raise InvalidInput(f"{path}: expected {self.size} {self._expected} per sample, got {len(flat)}")
@@ -204,11 +235,11 @@ class TensorSpec:
                 raise InvalidInput(f"{path}: expected a multiple of {unit} bytes for {self}, got {len(data)}")
             shape = tuple(count if n is None else n for n in self.shape)
         else:
-            flat, nested = _flatten(data, path)
+            flat, nested = flatten(data, path)
             if nested is None and dynamic == 1 and len(self.shape) == 1:
                 nested = (len(flat),)
             if nested is None or len(nested) != len(self.shape):
-                raise InvalidInput(f"{path}: expected a nested list of {self}, got {_describe(data)}")
+                raise InvalidInput(f"{path}: expected a nested list of {self}, got {describe(data)}")
             shape = nested
         if any(want is not None and want != n for want, n in zip(self.shape, shape, strict=True)):
             raise InvalidInput(f"{path}: expected {self}, got shape {list(shape)}")
@@ -224,11 +255,11 @@ class TensorSpec:
             if self.dtype.pack == "?":
                 check_bools(data, path)
             return data
-        flat, nested = _flatten(data, path)
+        flat, nested = flatten(data, path)
         if nested is not None and nested != shape and not (size == 0 and nested == shape[: len(nested)]):
             raise InvalidInput(f"{path}: expected shape {list(shape)}, got {list(nested)}")
         if len(flat) != size:
-            got = len(flat) if data.__class__ is list else _describe(data)
+            got = len(flat) if data.__class__ is list else describe(data)
             raise InvalidInput(f"{path}: expected {size} {self._expected}, got {got}")
         if self.dtype is STRING:
             self._check_types(flat, path)
@@ -268,7 +299,18 @@ class TensorSpec:
         allowed = _ELEMENTS[self.dtype.numpy.kind]
         for at, value in enumerate(flat):
             if type(value) not in allowed:
-                raise InvalidInput(f"{path}: expected {self._expected}, got {_describe(value)} at element {at}")
+                raise InvalidInput(f"{path}: expected {self._expected}, got {describe(value)} at element {at}")
+
+
+def bare_input(inputs: Sequence[TensorSpec]) -> TensorSpec | None:
+    """Return the input that a tensor without a name is for: the only one, or the only one that must be given."""
+    candidates = inputs if len(inputs) == 1 else [spec for spec in inputs if not spec.optional]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def joined_entries(entries: Sequence[Entry]) -> Shapes | None:
+    """Return the shapes of a row, None where all is static and given."""
+    return tuple(entries) if any(entry is not None for entry in entries) else None
 
 
 def to_wire(array: Array, dtype: DType) -> Any:
@@ -283,48 +325,3 @@ def check_bools(data: bytes, path: str) -> None:
     """Raise `InvalidInput` where the bytes of booleans are other than 0 and 1."""
     if data.translate(None, b"\x00\x01"):
         raise InvalidInput(f"{path}: expected bytes 0 or 1 for booleans")
-
-
-def _flatten(data: Any, path: str) -> tuple[list[Any], Shape | None]:
-    """Return the leaves of a nested list and its shape; `None` for the shape of a flat list or a single value."""
-    if data.__class__ is not list:
-        return [data], None
-    if list not in map(type, data):
-        return data, None
-    shape: list[int] = []
-    level: list[Any] = data
-    where = path
-    while level and level[0].__class__ is list:
-        shape.append(len(level) if not shape else len(level) // math.prod(shape))
-        width = len(level[0])
-        for at, item in enumerate(level):
-            if item.__class__ is not list or len(item) != width:
-                got = len(item) if item.__class__ is list else _describe(item)
-                raise InvalidInput(f"{where}[{_position(at, shape)}]: expected a list of {width}, got {got}")
-        level = [value for item in level for value in item]
-    if list in map(type, level):
-        raise InvalidInput(f"{path}: lists of different depths")
-    shape.append(len(level) // math.prod(shape) if math.prod(shape) else 0)
-    return level, tuple(shape)
-
-
-def _position(at: int, shape: Sequence[int]) -> str:
-    return "][".join(str(n) for n in _unravel(at, shape))
-
-
-def _unravel(at: int, shape: Sequence[int]) -> Iterator[int]:
-    for below in (math.prod(shape[i + 1 :]) for i in range(len(shape))):
-        index, at = divmod(at, below)
-        yield index
-
-
-def _describe(value: Any) -> str:
-    names = {
-        dict: "a map",
-        list: "a list",
-        str: "a string",
-        bytes: "bytes",
-        bool: "a boolean",
-        type(None): "null",
-    }
-    return names.get(type(value), "an integer" if type(value) is int else f"a {type(value).__name__}")

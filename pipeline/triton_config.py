@@ -117,9 +117,9 @@ class _Reader:
             raise ConfigError(f"platform: {name!r}, but ensemble_scheduling is what makes an ensemble")
 
     def _inputs(self, tensors: Any) -> None:
-        self._table["input"] = [self._declared(tensor, "input") for tensor in tensors]
+        self._table["input"] = [{**self._declared(tensor, "input"), "optional": tensor.optional} for tensor in tensors]
         for tensor in tensors:
-            self._ignore(tensor, f"input[{tensor.name}]", {"name", "data_type", "dims", "format"})
+            self._ignore(tensor, f"input[{tensor.name}]", {"name", "data_type", "dims", "format", "optional"})
 
     def _outputs(self, tensors: Any) -> None:
         self._table["output"] = [self._declared(tensor, "output") for tensor in tensors]

@@ -149,7 +149,7 @@ def _tensors(specs: Sequence[TensorSpec], batched: bool) -> list[TensorMetadata]
 
 
 def _tensor_configs(specs: Sequence[TensorSpec]) -> list[TensorConfig]:
-    return [TensorConfig(spec.name, _data_type(spec), wire_shape(spec, False)) for spec in specs]
+    return [TensorConfig(spec.name, _data_type(spec), wire_shape(spec, False), spec.optional) for spec in specs]
 
 
 def _data_type(spec: TensorSpec) -> str:

@@ -61,12 +61,13 @@ class ModelMetadata(Struct):
     outputs: list[TensorMetadata]
 
 
-class TensorConfig(Struct):
-    """A tensor in a model's configuration: without the batch dimension."""
+class TensorConfig(Struct, omit_defaults=True):
+    """A tensor in a model's configuration: without the batch dimension. `optional`: requests may leave it out."""
 
     name: str
     data_type: str
     dims: list[int]
+    optional: bool = False
 
 
 class QueuePolicyConfig(Struct):

@@ -9,7 +9,21 @@ from typing import Final, Protocol
 from msgspec import UNSET
 
 from pipeline.errors import InvalidInput
-from pipeline.tensors import DTYPES, STRING, Array, Cell, DType, Row, Shapes, TensorSpec, check_bools
+from pipeline.tensors import (
+    ABSENT,
+    DTYPES,
+    STRING,
+    Array,
+    Cell,
+    DType,
+    Entry,
+    Row,
+    Shapes,
+    TensorSpec,
+    bare_input,
+    check_bools,
+    joined_entries,
+)
 from pipeline.v2_messages import InferInput, InferRequest
 
 #: What the protocol calls our types. It has no float8, which is given a name in the same style.
@@ -49,7 +63,7 @@ def is_binary_only(dtype: DType) -> bool:
 def wire_shape(spec: TensorSpec, batched: bool) -> list[int]:
     """Return the shape that a client sees; -1 is a dynamic dimension."""
     shape = [-1 if size is None else size for size in spec.shape]
-    return [-1, *shape] if batched else shape
+    return [-1, *shape] if _has_rows(spec, batched) else shape
 
 
 def pack_strings(texts: Sequence[str]) -> bytes:
@@ -92,21 +106,28 @@ def read_rows(request: InferRequest, body: bytes, signature: Signature, most: in
     tensors = _by_name(request.inputs, signature.inputs)
     blobs = _cut(request.inputs, body)
     columns: list[Sequence[Cell]] = []
-    shapes: list[tuple[int, ...] | None] = []
+    entries: list[Entry] = []
     rows = -1
     for spec in signature.inputs:
-        tensor = tensors[spec.name]
+        tensor = tensors.get(spec.name)
+        if tensor is None:
+            columns.append((b"",))
+            entries.append(ABSENT)
+            continue
         path = f"inputs.{spec.name}"
-        count = _count_rows(tensor, spec, signature.batched, path)
-        if rows not in (-1, count):
+        has_rows = _has_rows(spec, signature.batched)
+        count = _count_rows(tensor, spec, has_rows, path)
+        if has_rows and rows not in (-1, count):
             raise InvalidInput(f"{path}.shape: expected {rows} rows as the other inputs have, got {count}")
         if not 1 <= count <= most:
             raise InvalidInput(f"{path}.shape: expected 1 to {most} rows, got {count}")
-        rows = count
-        columns.append(_cells(tensor, spec, count, signature.batched, blobs.get(spec.name), path))
-        shapes.append(None if spec.is_static else tuple(tensor.shape[signature.batched :]))
-    is_static = all(shape is None for shape in shapes)
-    return list(zip(*columns, strict=True)), None if is_static else tuple(shapes)
+        rows = count if has_rows else rows
+        cells = _cells(tensor, spec, count, blobs.get(spec.name), path)
+        columns.append(cells)
+        entries.append(spec.entry(cells[0], None if spec.is_static else tuple(tensor.shape[has_rows:])))
+    rows = max(rows, 1)
+    whole = [column if len(column) == rows else [column[0]] * rows for column in columns]
+    return list(zip(*whole, strict=True)) or [()], joined_entries(entries)
 
 
 def read_raw(body: bytes, signature: Signature, most: int) -> tuple[list[Row], Shapes | None]:
@@ -114,9 +135,9 @@ def read_raw(body: bytes, signature: Signature, most: int) -> tuple[list[Row], S
 
     At most one dimension may be dynamic; bytes are one element where the model takes strings. Raises `InvalidInput`.
     """
-    if len(signature.inputs) != 1:
+    spec = bare_input(signature.inputs)
+    if spec is None:
         raise InvalidInput("a raw body needs a model with one input")
-    (spec,) = signature.inputs
     batch = [1] if signature.batched else []
     if spec.dtype is STRING:
         shape = [1 if size is None else size for size in spec.shape]
@@ -149,7 +170,7 @@ def _by_name(tensors: Sequence[InferInput], specs: Sequence[TensorSpec]) -> dict
         if tensor.name in found:
             raise InvalidInput(f"inputs.{tensor.name}: came twice")
         found[tensor.name] = tensor
-    if missing := [spec for spec in specs if spec.name not in found]:
+    if missing := [spec for spec in specs if spec.name not in found and not spec.optional]:
         raise InvalidInput(f"inputs.{missing[0].name}: missing, expected {missing[0]}")
     return found
 
@@ -181,6 +202,11 @@ def _cut(tensors: Sequence[InferInput], body: bytes) -> dict[str, bytes]:
     return blobs
 
 
+def _has_rows(spec: TensorSpec, batched: bool) -> bool:
+    """Return whether a tensor in a request has the batch dimension."""
+    return batched and not spec.initializer
+
+
 def _count_rows(tensor: InferInput, spec: TensorSpec, batched: bool, path: str) -> int:
     """Return how many rows a tensor holds. Raises `InvalidInput` where type or shape do not fit."""
     datatype = DATATYPES[spec.dtype.name]
@@ -194,9 +220,7 @@ def _count_rows(tensor: InferInput, spec: TensorSpec, batched: bool, path: str) 
     return shape[0] if batched else 1
 
 
-def _cells(
-    tensor: InferInput, spec: TensorSpec, count: int, batched: bool, blob: bytes | None, path: str
-) -> Sequence[Cell]:
+def _cells(tensor: InferInput, spec: TensorSpec, count: int, blob: bytes | None, path: str) -> Sequence[Cell]:
     """Return the cell of each row."""
     if blob is not None:
         if tensor.data is not UNSET:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError, InvalidInput
 from pipeline.model_config import Warmup, WarmupInput
-from pipeline.tensors import STRING, Cell, Row, Shape, Shapes, TensorSpec
+from pipeline.tensors import ABSENT, STRING, Cell, Entry, Row, Shape, Shapes, TensorSpec, joined_entries
 
 MAX_DATA_BYTES = 2**31
 _SEED = 0  # the same rows at every start
@@ -24,12 +24,17 @@ def _row(warmup: Warmup, inputs: Sequence[TensorSpec], path: str) -> tuple[Row, 
     names = [spec.name for spec in inputs]
     if unknown := [name for name in warmup.inputs if name not in names]:
         raise ConfigError(f"{path}.{unknown[0]}: no such input, expected one of {names}")
-    cells, shapes = [], []
+    cells: list[Cell] = []
+    entries: list[Entry] = []
     for spec in inputs:
+        if spec.optional and spec.name not in warmup.inputs:
+            cells.append(b"")
+            entries.append(ABSENT)
+            continue
         cell, shape = _cell(warmup.inputs.get(spec.name, _ZEROS), spec, f"{path}.{spec.name}")
         cells.append(cell)
-        shapes.append(shape)
-    return tuple(cells), tuple(shapes) if any(shape is not None for shape in shapes) else None
+        entries.append(spec.entry(cell, shape))
+    return tuple(cells), joined_entries(entries)
 
 
 def _cell(told: WarmupInput, spec: TensorSpec, path: str) -> tuple[Cell, Shape | None]:

@@ -41,6 +41,12 @@ def tensor(name: str, dtype: str = "float32", dims: Dims = ("N", 3)) -> ValueInf
     return helper.make_tensor_value_info(name, DTYPES[dtype], dims)
 
 
+def optional_tensor(name: str, dtype: str = "float32", dims: Dims = ("N", 3)) -> ValueInfoProto:
+    """Declare an input that may have no value."""
+    kind = helper.make_tensor_type_proto(DTYPES[dtype], dims)
+    return helper.make_value_info(name, helper.make_optional_type_proto(kind))
+
+
 def model(
     nodes: Sequence[NodeProto],
     inputs: Sequence[ValueInfoProto],
@@ -95,6 +101,47 @@ def cast(source: str, target: str, dims: Dims = ("N", 3)) -> ModelProto:
     """Return `y = x` in another type."""
     node = helper.make_node("Cast", ["x"], ["y"], to=DTYPES[target])
     return model([node], [tensor("x", source, dims)], [tensor("y", target, dims)])
+
+
+def constant(value: Sequence[float]) -> ModelProto:
+    """Return `y = value`: a model without inputs."""
+    node = helper.make_node("Identity", ["value"], ["y"])
+    return model([node], [], [tensor("y", dims=[len(value)])], {"value": np.array(value, np.float32)})
+
+
+def either(dtype: str = "float32", dims: Dims = ("N", 3)) -> ModelProto:
+    """Return `y = b`, or `y = x` where `b` is left out."""
+    nodes = _either("b", "x", "y", dtype)
+    return model(nodes, [tensor("x", dtype, dims), optional_tensor("b", dtype, dims)], [tensor("y", dtype, dims)])
+
+
+def scaled(scale: Sequence[float] = (1.0, 10.0, 100.0)) -> ModelProto:
+    """Return `y = x * scale`, where `scale` is an initializer and an input too."""
+    node = helper.make_node("Mul", ["x", "scale"], ["y"])
+    constants = {"scale": np.array(scale, np.float32)}
+    return model([node], [tensor("x"), tensor("scale", dims=[len(scale)])], [tensor("y")], constants)
+
+
+def all_options() -> ModelProto:
+    """Return `y = (b, or x where b is left out) * scale + shift`, where the last two have the values 2 and 1."""
+    nodes = [
+        *_either("b", "x", "e", "float32"),
+        helper.make_node("Mul", ["e", "scale"], ["s"]),
+        helper.make_node("Add", ["s", "shift"], ["y"]),
+    ]
+    inputs = [tensor("x"), optional_tensor("b"), tensor("scale", dims=[3]), tensor("shift", dims=[])]
+    constants = {"scale": np.full(3, 2, np.float32), "shift": np.float32(1)}
+    return model(nodes, inputs, [tensor("y")], constants)
+
+
+def _either(first: str, second: str, target: str, dtype: str) -> list[NodeProto]:
+    """Return nodes that give the optional `first`, or `second` where that has no value."""
+    then, otherwise = (
+        helper.make_graph([helper.make_node(kind, [source], [name])], name, [], [tensor(name, dtype, None)])
+        for kind, source, name in (("OptionalGetElement", first, "given"), ("Identity", second, "default"))
+    )
+    has_value = helper.make_node("OptionalHasElement", [first], ["has_value"])
+    return [has_value, helper.make_node("If", ["has_value"], [target], then_branch=then, else_branch=otherwise)]
 
 
 def two_by_two() -> ModelProto:

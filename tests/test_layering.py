@@ -31,6 +31,8 @@ PURE = [
             "messages",
             "metrics",
             "model_config",
+            "nested_lists",
+            "onnx_constants",
             "onnx_wire",
             "providers",
             "results",

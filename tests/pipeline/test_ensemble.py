@@ -217,6 +217,29 @@ async def test_a_row_that_fails_in_a_step_fails_alone(tmp_path: Path) -> None:
         assert not models.get("whole").engine.is_busy
 
 
+async def test_an_input_may_be_left_out_where_every_step_can_do_without(tmp_path: Path) -> None:
+    put_model(
+        tmp_path, "scaled", onnx.scaled(), "[[input]]\nname='scale'\ndata_type='float32'\ndims=[3]\noptional=true\n"
+    )
+    step = """
+        [[ensemble_scheduling.step]]
+        model_name = "scaled"
+        input_map = {{ x = "{}"{} }}
+        output_map = {{ y = "{}" }}
+    """
+    put_ensemble(tmp_path, step.format("x", ', scale = "s"', "mid") + step.format("mid", "", "y"))
+    put_ensemble(tmp_path, step.format("x", ', scale = "x"', "y"), "squared")
+    async with repository(tmp_path) as models:
+        events = [{"x": [1, 1, 1]}, {"x": [1, 1, 1], "s": [2, 2, 2]}, {"x": [3, 0, 0], "s": [2, 2, 2]}]
+        answers = [{"y": [1, 100, 10000]}, {"y": [2, 20, 200]}, {"y": [6, 0, 0]}]
+        assert await outputs(models, *events) == answers
+        assert [tensor.optional for tensor in models.get("whole").spec.inputs] == [False, True]
+        assert models.get("scaled").engine.stats.runs.keys() == {1, 2, 3}
+        assert await outputs(models, [1, 2, 3], [4, 5, 6], model="squared") == [{"y": [1, 4, 9]}, {"y": [16, 25, 36]}]
+        (refused,) = await outputs(models, {"s": [2, 2, 2]})
+        assert refused == "data.x: missing, expected float32[3]"
+
+
 async def test_models_without_a_batch_dimension_are_steps_too(tmp_path: Path) -> None:
     put_model(tmp_path, "fixed", onnx.identity(dims=(3,)))
     put_model(tmp_path, "classify", onnx.argmax())

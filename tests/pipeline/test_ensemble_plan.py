@@ -38,6 +38,7 @@ BROKEN = [
     (changed(before=INPUT + INPUT.replace("raw", "more")), "input.more: the graph has no such input"),
     (changed(before=INPUT.replace("float32", "int64")), "input.raw.data_type: the graph has float32, found int64"),
     (changed(before=INPUT.replace("[3]", "[4]")), "input.raw.dims: the graph has [3] for a row, found [4]"),
+    (changed(before=INPUT + "optional = true\n"), "input.raw.optional: a step cannot do without it"),
     (changed(before=OUTPUT.replace("class", "klass")), "output.klass: no step makes it, expected one of ['scaled'"),
     (changed(before=OUTPUT.replace("int64", "int32")), "output.class.data_type: the graph has int64, found int32"),
     (changed(before=OUTPUT.replace("class", "scaled").replace("int64", "float32").replace("[]", "[3]")),

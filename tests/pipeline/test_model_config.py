@@ -9,7 +9,7 @@ import pytest
 from pipeline.config_files import read_config
 from pipeline.errors import ConfigError
 from pipeline.model_config import (
-    DeclaredTensor,
+    DeclaredInput,
     DynamicBatching,
     InstanceGroup,
     ModelConfig,
@@ -90,7 +90,7 @@ def test_every_key_is_read(path: Path) -> None:
         inline_below_microseconds=0,
         window=WindowConfig(100, 10),
         labels={"scores": ["sit", "walk"]},
-        input=[DeclaredTensor("x", "float32", [2])],
+        input=[DeclaredInput("x", "float32", [2])],
         model_warmup=[Warmup("typical", 4, 2, {"x": WarmupInput([1.0, 2.0])})],
     )
     assert config.window_spec == WindowSpec(100, 10)
@@ -164,7 +164,14 @@ NEW_WRONG = {
     "execution_providers": ["'cpu'", "[]", "[1]"],
     "sha256": ["'abc'", "1", "{0 = 'abc'}", "{1 = 'abc'}", f"'{'g' * 64}'"],
     "model_warmup": ["{}", "[1]", "[{batch_size = 0}]", "[{count = 0}]", "[{count = 10_001}]", "[{inputs = {x = 1}}]"],
-    "input": ["1", "[{}]", "[{name = 'x'}]", "[{name = 'x', data_type = 'float32', dims = [-2]}]"],
+    "input": [
+        "1",
+        "[{}]",
+        "[{name = 'x'}]",
+        "[{name = 'x', data_type = 'float32', dims = [-2]}]",
+        "[{name = 'x', data_type = 'float32', dims = [2], optional = 1}]",
+    ],
+    "output": ["[{name = 'x', data_type = 'float32', dims = [2], optional = true}]"],
 }
 
 
@@ -197,6 +204,9 @@ RULES = {
     ),
     "model_warmup[0].inputs[...].values: expected only one of": (
         "model_warmup = [{inputs = {x = {values = [1], zero_data = true}}}]"
+    ),
+    "window: events are samples, the input 'x' cannot be optional": (
+        "window = {length = 2, hop = 1}\ninput = [{name = 'x', data_type = 'float32', dims = [2], optional = true}]"
     ),
     "timeout_action: DELAY is not served": "dynamic_batching.default_queue_policy.timeout_action = 'DELAY'",
 }

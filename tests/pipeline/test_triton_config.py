@@ -10,6 +10,7 @@ from pipeline.config_files import read_config
 from pipeline.ensemble_config import EnsembleScheduling, EnsembleStep
 from pipeline.errors import ConfigError
 from pipeline.model_config import (
+    DeclaredInput,
     DeclaredTensor,
     DynamicBatching,
     InstanceGroup,
@@ -97,7 +98,7 @@ def test_every_field_that_is_served_is_read(folder: Path) -> None:
         instance_group=InstanceGroup(2, "KIND_CPU"),
         intra_op_num_threads=2,
         labels={"scores": ["left", "right"]},
-        input=[DeclaredTensor("x", "float32", [3])],
+        input=[DeclaredInput("x", "float32", [3])],
         output=[DeclaredTensor("scores", "float32", [2])],
         model_warmup=[
             Warmup("zeros", 4, 3, {"x": WarmupInput(zero_data=True, dims=[3], data_type="float32")}),
@@ -126,7 +127,11 @@ HONOURED: dict[str, dict[str, Any]] = {
     "instance_group [ { kind: KIND_GPU } ]": {"instance_group": InstanceGroup(1, "KIND_GPU")},
     "instance_group [ { count: 1 }, { count: 2 } ]": {"instance_group": InstanceGroup(3)},
     "input { name: 'x' data_type: TYPE_FP32 dims: [ -1, 3 ] }": {
-        "input": [DeclaredTensor("x", "float32", [-1, 3])],
+        "input": [DeclaredInput("x", "float32", [-1, 3])],
+        "max_batch_size": 0,
+    },
+    "input { name: 'x' data_type: TYPE_FP32 dims: [ 3 ] optional: true }": {
+        "input": [DeclaredInput("x", "float32", [3], True)],
         "max_batch_size": 0,
     },
     "max_batch_size: 4 dynamic_batching { default_queue_policy { max_queue_size: 9 } }": {
@@ -167,7 +172,6 @@ IGNORED = {
     "max_batch_size: 4 dynamic_batching { priority_levels: 2 default_priority_level: 1 "
     "priority_queue_policy { key: 1 value: { max_queue_size: 3 } } }": ["dynamic_batching.priority_queue_policy"],
     "input { name: 'x' data_type: TYPE_FP32 dims: [ 3 ] reshape { shape: [ 1, 3 ] } }": ["input[x].reshape"],
-    "input { name: 'x' data_type: TYPE_FP32 dims: [ 3 ] optional: true }": ["input[x].optional"],
     "model_warmup [ { name: 'w' batch_size: 1 inputs { key: 'x' value: { data_type: TYPE_FP32 dims: [ 3 ] "
     "input_data_file: 'raw' } } } ]": ["model_warmup[0].inputs[x].input_data_file"],
 }
@@ -265,6 +269,17 @@ def test_what_it_declares_must_be_what_the_graph_has(folder: Path) -> None:
     config, _ = read(folder, "max_batch_size: 4 input { name: 'x' data_type: TYPE_INT32 dims: [ 3 ] }")
     with pytest.raises(ConfigError, match=r"input.x.data_type: the graph has float32, found int32"):
         LoadedModel(folder / "1" / "model.onnx", config)
+
+
+def test_an_initializer_may_be_optional(folder: Path) -> None:
+    path = onnx.save(onnx.scaled(), folder / "2" / "model.onnx")
+    x, scale = (f"{{ name: '{name}' data_type: TYPE_FP32 dims: [ 3 ] optional: %s }}" for name in ("x", "scale"))
+    config, ignored = read(folder, f"max_batch_size: 8 input [ {x % 'false'}, {scale % 'true'} ]")
+    assert ignored == []
+    assert [spec.optional for spec in LoadedModel(path, config).model.spec.inputs] == [False, True]
+    config, _ = read(folder, f"max_batch_size: 8 input [ {x % 'true'} ]")
+    with pytest.raises(ConfigError, match=r"input.x.optional: only"):
+        LoadedModel(path, config)
 
 
 def test_without_the_packages_they_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from pipeline.errors import ConfigError
-from pipeline.model_config import DeclaredTensor, ModelConfig, Warmup, WarmupInput, to_config
+from pipeline.errors import ConfigError, InferenceFailed
+from pipeline.model_config import DeclaredInput, DeclaredTensor, ModelConfig, Warmup, WarmupInput, to_config
 from pipeline.served_model import UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.tensors import DTYPES, TensorSpec
 from pipeline.warmup import warmup_rows
@@ -116,11 +116,11 @@ def test_integers_that_must_not_be_zero_are_tried_as_ones(tmp_path: Path, caplog
 
 
 DECLARED = {
-    "input.z: the graph has no such input, expected one of ['x']": {"input": [DeclaredTensor("z", "TYPE_FP32", [3])]},
-    "input.x.data_type: the graph has float32, found TYPE_INT64": {"input": [DeclaredTensor("x", "TYPE_INT64", [3])]},
-    "input.x.dims: the graph has [3] for a row, found [4]": {"input": [DeclaredTensor("x", "float32", [4])]},
-    "input.x.dims: the graph has [3] for a row, found [-1]": {"input": [DeclaredTensor("x", "float32", [-1])]},
-    "input.x.dims: the graph has [3] for a row, found [1, 3]": {"input": [DeclaredTensor("x", "float32", [1, 3])]},
+    "input.z: the graph has no such input, expected one of ['x']": {"input": [DeclaredInput("z", "TYPE_FP32", [3])]},
+    "input.x.data_type: the graph has float32, found TYPE_INT64": {"input": [DeclaredInput("x", "TYPE_INT64", [3])]},
+    "input.x.dims: the graph has [3] for a row, found [4]": {"input": [DeclaredInput("x", "float32", [4])]},
+    "input.x.dims: the graph has [3] for a row, found [-1]": {"input": [DeclaredInput("x", "float32", [-1])]},
+    "input.x.dims: the graph has [3] for a row, found [1, 3]": {"input": [DeclaredInput("x", "float32", [1, 3])]},
     "output.y.dims: the graph has [3] for a row, found []": {"output": [DeclaredTensor("y", "float32", [])]},
 }
 
@@ -136,7 +136,7 @@ def test_what_is_declared_must_be_what_the_graph_has(reason: str, told: dict[str
 def test_a_dynamic_dimension_may_be_narrowed(tmp_path: Path) -> None:
     path = onnx.save(onnx.mean_over_time(), tmp_path / "model.onnx")
     for dims in ([-1, 2], [7, 2]):
-        LoadedModel(path, ModelConfig(input=[DeclaredTensor("x", "TYPE_FP32", dims)]))
+        LoadedModel(path, ModelConfig(input=[DeclaredInput("x", "TYPE_FP32", dims)]))
 
 
 def test_allowed_batch_sizes_are_the_ones_that_are_warmed(tmp_path: Path) -> None:
@@ -156,15 +156,21 @@ def test_strings_go_in_beside_types_that_numpy_lacks(tmp_path: Path) -> None:
     assert model.run([(("a", "b", "c"), cell)]).rows(lists=True) == [{"t": ["a", "b", "c"], "f": [1.0, 2.0, 3.0]}]
 
 
-def test_strings_in_and_types_that_numpy_lacks_out_are_refused_with_a_hint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.foreign])
+def test_strings_go_in_where_types_that_numpy_lacks_come_out(dtype: str, tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["s"], ["t"]), helper.make_node("Identity", ["b"], ["c"])]
-    inputs = [onnx.tensor("s", "string"), onnx.tensor("b", "bfloat16")]
-    outputs = [onnx.tensor("t", "string"), onnx.tensor("c", "bfloat16")]
-    with pytest.raises(ConfigError, match=r"s: string inputs beside bfloat16 outputs \(c\) cannot be served"):
-        loaded(onnx.model(nodes, inputs, outputs), tmp_path)
+    inputs = [onnx.tensor("s", "string"), onnx.tensor("b", dtype)]
+    outputs = [onnx.tensor("t", "string"), onnx.tensor("c", dtype)]
+    model = loaded(onnx.model(nodes, inputs, outputs), tmp_path).model
+    cell = np.array([1, 2, 3], DTYPES[dtype].numpy).tobytes()
+    texts = [("", "b\x00ä", "日本" * 100), ("x", "y", "z")]
+    expected = [{"t": list(text), "c": cell} for text in texts]
+    assert model.run([(text, cell) for text in texts]).rows(lists=False) == expected
+    with pytest.raises(InferenceFailed, match="surrogates not allowed"):
+        model.run([(("\ud800", "", ""), cell)])
 
 
-def test_an_optional_tensor_is_an_input_like_others(tmp_path: Path) -> None:
+def test_an_optional_tensor_that_is_given_is_an_input_like_others(tmp_path: Path) -> None:
     kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(onnx.DTYPES["float32"], ["N", 3]))
     node = helper.make_node("OptionalGetElement", ["x"], ["y"])
     model = loaded(onnx.model([node], [helper.make_value_info("x", kind)], [onnx.tensor("y")]), tmp_path).model

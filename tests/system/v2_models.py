@@ -24,10 +24,20 @@ MODELS: Final[dict[str, ModelProto]] = {
     "several": onnx.mean_over_time(),
     "lookup": onnx.lookup([0.0, 10.0, 20.0]),
     "tight": onnx.identity(),
+    "options": onnx.all_options(),
+    "none": onnx.constant([1.0, 2.0]),
     **{f"{sign}int{bits}": onnx.identity(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 CONFIGS: Final[dict[str, str]] = {
     "classes": f"[labels]\ny = {LABELS}\n",
+    "options": """
+        max_batch_size = 64
+        [[input]]
+        name = "scale"
+        data_type = "TYPE_FP32"
+        dims = [3]
+        optional = true
+    """,
     "tight": """
         max_batch_size = 64
         inline_below_microseconds = 0
