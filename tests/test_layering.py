@@ -34,7 +34,6 @@ PURE = [
             "results",
             "rings",
             "routes",
-            "run_buffers",
             "run_times",
             "session",
             "settings",
