@@ -47,13 +47,14 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         """Build the parts; needs a running loop."""
-        cores = settings.threads or len(os.sched_getaffinity(0))
+        self.cores = len(os.sched_getaffinity(0))
+        self.threads = settings.threads or self.cores
         self.settings = settings
         self.stats = ServerStats()
-        self.workers = WorkerPool(cores)
+        self.workers = WorkerPool(self.threads)
         is_explicit = settings.model_control == "explicit"
         self.repository = Repository(
-            self.stats, self.workers, cores, self._look, only=settings.load_models if is_explicit else None
+            self.stats, self.workers, self.threads, self._look, only=settings.load_models if is_explicit else None
         )
         self.watch = ModelWatch(
             self.repository,
@@ -93,6 +94,7 @@ class Server:
             sockets = tornado.netutil.bind_sockets(settings.port, settings.address, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
+        log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
         self.http.add_sockets(sockets)
         self.heartbeat.start()
         if settings.model_control == "poll":

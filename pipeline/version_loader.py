@@ -112,7 +112,7 @@ class VersionLoader:
         if threads > self._cores:
             raise ConfigError(
                 f"{item.path.parents[1] / 'config.toml'}: instance_group.count x intra_op_num_threads is {threads}, "
-                f"more than the {self._cores} cores of this machine"
+                f"more than the {self._cores} inference threads of this server (--threads; by default its cores)"
             )
         root = item.path.parents[2] if is_in_repository else None
         loaded = await self.call(LoadedModel, item.path, config, root)
