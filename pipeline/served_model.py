@@ -48,7 +48,7 @@ class LoadedModel:
             providers=config.execution_providers,
             kind=config.instance_group.kind,
         )
-        self.run_times = RunTimes()
+        self.run_times = RunTimes(exact=bool(config.allowed_batch_sizes))
         self.wall_times = LinearRunTime()
         try:
             check_declared("input", config.input, self.model.spec.inputs)
