@@ -160,16 +160,16 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_batch_sizes(config: ModelConfig) -> None:
     allowed, most = config.allowed_batch_sizes, config.max_batch_size
-    if any(size >= after for size, after in itertools.pairwise(allowed)):
-        raise ValueError(f"allowed_batch_sizes: expected ascending sizes, got {allowed}")
+    preferred = config.dynamic_batching.preferred_batch_size
+    for key, sizes in (("allowed_batch_sizes", allowed), ("dynamic_batching.preferred_batch_size", preferred)):
+        if any(size >= after for size, after in itertools.pairwise(sizes)):
+            raise ValueError(f"{key}: expected ascending sizes, got {sizes}")
     if allowed and most not in (None, allowed[-1]):
         raise ValueError(f"allowed_batch_sizes: the largest must be max_batch_size {most}, it is {allowed[-1]}")
-    preferred = config.dynamic_batching.preferred_batch_size
-    if preferred and (config.largest_batch is None or max(preferred) > config.largest_batch):
-        bound = (
-            "needs max_batch_size" if config.largest_batch is None else f"above max_batch_size {most or allowed[-1]}"
-        )
-        raise ValueError(f"dynamic_batching.preferred_batch_size: {max(preferred)} {bound}")
+    largest = config.largest_batch
+    if preferred and (largest is None or preferred[-1] > largest):
+        bound = "needs max_batch_size" if largest is None else f"above max_batch_size {largest}"
+        raise ValueError(f"dynamic_batching.preferred_batch_size: {preferred[-1]} {bound}")
 
 
 def to_config(table: dict[str, Any]) -> ModelConfig:
