@@ -14,7 +14,10 @@ BatchSize = Annotated[int, Meta(ge=1, le=65536)]
 Dims = Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=64)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 
+Digests = dict[Annotated[str, Meta(min_length=1)], Digest]  # by path below the folder of model.onnx
+
 MAX_WARMUP_RUNS = 10_000
+MODEL_FILE = "model.onnx"
 
 
 class QueuePolicy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,7 +114,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     `max_batch_size`: 0 says that the model has no batch dimension; without the key it is found while warming.
     `allowed_batch_sizes`: batches are padded to one of these. `latency_slo_microseconds`: an event should be answered
     within this; 0: no objective. `inline_below_microseconds`: a run expected to be quicker than this does not pay for a
-    thread hop. `sha256`: of `model.onnx`, or of each version's.
+    thread hop. `sha256`: of `model.onnx`, or by version; there of `model.onnx`, or of each file.
     """
 
     max_batch_size: Annotated[int, Meta(ge=0, le=65536)] | None = None
@@ -129,7 +132,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     input: list[DeclaredTensor] = []
     output: list[DeclaredTensor] = []
     model_warmup: list[Warmup] = []
-    sha256: Digest | dict[VersionName, Digest] | None = None
+    sha256: Digest | dict[VersionName, Digest | Digests] | None = None
 
     def __post_init__(self) -> None:
         _check_batch_sizes(self)
@@ -153,9 +156,10 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         """The largest batch that was asked for; 0: no batch dimension; None: to be found while warming."""
         return self.allowed_batch_sizes[-1] if self.allowed_batch_sizes else self.max_batch_size
 
-    def digest(self, version: str) -> str | None:
-        """Return the SHA-256 that a version's `model.onnx` must have, or None where there is none for it."""
-        return self.sha256.get(version) if isinstance(self.sha256, dict) else self.sha256
+    def digests(self, version: str) -> dict[str, str] | None:
+        """Return the SHA-256 that each file of a version must have, or None where nothing is said of it."""
+        told = self.sha256.get(version) if isinstance(self.sha256, dict) else self.sha256
+        return {MODEL_FILE: told} if isinstance(told, str) else told
 
 
 def _check_batch_sizes(config: ModelConfig) -> None:

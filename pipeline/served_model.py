@@ -40,7 +40,7 @@ class LoadedModel:
         Raises `ConfigError` that names the file, and the key where one is to blame.
         """
         self.config = config
-        check_model_file(path, root, max_bytes=max_file_bytes, sha256=config.digest(path.parent.name))
+        check_model_file(path, root, max_bytes=max_file_bytes, sha256=config.digests(path.parent.name))
         self.model = OnnxModel(
             path,
             batched=None if config.largest_batch is None else config.largest_batch > 0,
