@@ -94,7 +94,6 @@ class Server:
             sockets = tornado.netutil.bind_sockets(settings.port, settings.address, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
-        log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
         self.http.add_sockets(sockets)
         self.heartbeat.start()
         if settings.model_control == "poll":
@@ -102,6 +101,7 @@ class Server:
         await self.repository.load_all()
         if settings.model is not None and self.repository.broken:
             raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
+        log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
         self.state.ready = True
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
         scheme = "https" if settings.tls_cert else "http"

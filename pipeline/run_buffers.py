@@ -3,6 +3,7 @@
 On the CPU that saves small batches half of a run's fixed cost. On a device it saves allocating there for each run.
 """
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -29,6 +30,16 @@ class Bound(Protocol):
         """Return the outputs `[rows, ...]`, which no later run touches. Raises what ONNX Runtime raises."""
 
 
+class Size:
+    """The bound runs of one batch size that are free, and when one was last asked for."""
+
+    __slots__ = ("free", "used_at")
+
+    def __init__(self, used_at: int) -> None:
+        self.free: list[Bound] = []
+        self.used_at = used_at
+
+
 class RunBuffers:
     """The bound runs of one model: for each of the batch sizes used last, as many as go on at the same time.
 
@@ -40,43 +51,45 @@ class RunBuffers:
         self.most_rows = most_rows
         self._make = make
         self._most_sizes = most_sizes
-        self._free: dict[int, list[Bound]] = {}  # by batch size, the one used last at the end
+        self._sizes: dict[int, Size] = {}
+        self._clock = itertools.count()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<RunBuffers sizes={list(self._free)} free={sum(map(len, self._free.values()))}>"
+        return f"<RunBuffers {', '.join([f'{count}: {len(self._sizes[count].free)} free' for count in self.sizes])}>"
+
+    @property
+    def sizes(self) -> list[int]:
+        """The batch sizes that have buffers, the one used last at the end."""
+        return sorted(self._sizes, key=lambda count: self._sizes[count].used_at)
 
     def run(self, rows: Sequence[Row]) -> list[Array] | None:
         """Return the outputs `[rows, ...]`; None where the rows must run without buffers."""
         count = len(rows)
         if count > self.most_rows:
             return None
-        bound = self._take(count)
+        size = self._sizes.get(count) or self._add(count)
+        size.used_at = next(self._clock)
+        bound: Bound | None = None
         try:
-            bound = bound or self._make(count)
+            bound = size.free.pop() if size.free else self._make(count)
             return bound.run(rows)
         except Exception as error:  # whether the row or the binding is to blame shows when it runs without
             log.debug("a bound run failed: %s", error)
             return None
         finally:
             if bound is not None:
-                self._give_back(count, bound)
+                size.free.append(bound)  # with the size, where that was freed meanwhile
 
-    def _take(self, count: int) -> Bound | None:
+    def _add(self, count: int) -> Size:
+        """Take in a batch size, in the place of the one that was not used for longest."""
         with self._lock:
-            free = self._free.pop(count, None)
-            if free is None:
-                free = []
-                while len(self._free) >= self._most_sizes:
-                    del self._free[next(iter(self._free))]
-            self._free[count] = free
-            return free.pop() if free else None
-
-    def _give_back(self, count: int, bound: Bound) -> None:
-        """Keep a bound run for the next of its size, unless that is none of the last ones any more."""
-        with self._lock:
-            if count in self._free:
-                self._free[count].append(bound)
+            size = self._sizes.get(count)
+            if size is None:
+                while len(self._sizes) >= self._most_sizes:
+                    del self._sizes[self.sizes[0]]
+                size = self._sizes[count] = Size(next(self._clock))
+            return size
 
 
 def cpu_buffers(

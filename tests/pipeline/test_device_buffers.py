@@ -50,7 +50,7 @@ def test_every_size_and_type_gives_what_a_run_without_buffers_gives(dtype: str, 
         (expected,) = reference(proto, x=batch)
         assert buffers_of(model).run(rows_of(batch)) is not None
         assert np.array([row["y"] for row in outputs_of(model, rows_of(batch))]).tolist() == expected.tolist()
-    assert repr(buffers_of(model)) == f"<RunBuffers sizes=[{count}] free=1>"
+    assert repr(buffers_of(model)) == f"<RunBuffers {count}: 1 free>"
 
 
 @pytest.mark.parametrize("dims", [[2, 3], [1], []], ids=str)
@@ -71,7 +71,7 @@ def test_several_inputs_and_outputs_are_each_in_their_place(tmp_path: Path) -> N
         rows = outputs_of(model, rows_of(mask, number))
         assert [row["flipped"] for row in rows] == flipped.tolist()
         assert [row["doubled"] for row in rows] == doubled.tolist()
-    assert repr(buffers_of(model)) == "<RunBuffers sizes=[1, 300, 5] free=3>"
+    assert repr(buffers_of(model)) == "<RunBuffers 1: 1 free, 300: 1 free, 5: 1 free>"
 
 
 def test_a_result_is_not_touched_by_the_next_run(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_many_sizes_in_any_order_are_answered_right(tmp_path: Path) -> None:
         (expected,) = reference(proto, x=batch)
         rows = model.run(rows_of(batch)).arrays[0]
         np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
-    assert len(buffers_of(model)._free) == MOST_SIZES
+    assert len(buffers_of(model).sizes) == MOST_SIZES
 
 
 class Echo:
@@ -166,9 +166,9 @@ def test_runs_at_the_same_time_have_buffers_of_their_own(tmp_path: Path) -> None
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(run, range(4)))
-    kept = buffers_of(model)._free
+    kept = buffers_of(model)._sizes
     assert len(kept) <= MOST_SIZES
-    assert all(len(free) <= 4 for free in kept.values())
+    assert all(len(size.free) <= 4 for size in kept.values())
 
 
 def test_a_row_that_the_graph_refuses_fails_and_the_next_runs_bound(tmp_path: Path) -> None:
