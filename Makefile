@@ -15,6 +15,7 @@ serve: $(VENV)/.compiled ## start the server alone
 	$(BIN)/python server.py --port $(PORT)
 
 test: $(VENV)/.dev $(VENV)/.compiled ## run all tests: those of the compiled modules also on the plain ones
+	sh .ci/install-chromium
 	rm -rf build/plain && mkdir -p build/plain
 	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
 	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline

@@ -47,13 +47,14 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         """Build the parts; needs a running loop."""
-        cores = settings.threads or len(os.sched_getaffinity(0))
+        self.cores = len(os.sched_getaffinity(0))
+        self.threads = settings.threads or self.cores
         self.settings = settings
         self.stats = ServerStats()
-        self.workers = WorkerPool(cores)
+        self.workers = WorkerPool(self.threads)
         is_explicit = settings.model_control == "explicit"
         self.repository = Repository(
-            self.stats, self.workers, cores, self._look, only=settings.load_models if is_explicit else None
+            self.stats, self.workers, self.threads, self._look, only=settings.load_models if is_explicit else None
         )
         self.watch = ModelWatch(
             self.repository,
@@ -100,6 +101,7 @@ class Server:
         await self.repository.load_all()
         if settings.model is not None and self.repository.broken:
             raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
+        log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
         self.state.ready = True
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
         scheme = "https" if settings.tls_cert else "http"

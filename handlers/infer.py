@@ -12,7 +12,7 @@ from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
 from pipeline.tensors import Row, Shapes
 from pipeline.v2_messages import InferRequest, decode_infer
-from pipeline.v2_responses import encode_response, plan_outputs, read_timeout
+from pipeline.v2_responses import encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import read_raw, read_rows
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
@@ -38,10 +38,10 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         spec = model.spec
         most = model.max_queue_size
         plans = plan_outputs(request, spec, is_binary=is_raw)
-        timeout = min(read_timeout(request), model.default_timeout)
+        timeout, priority = read_schedule(request)
         rows, shapes = read_raw(body, spec, most) if is_raw else read_rows(request, body, spec, most)
         try:
-            outcomes = await self._infer(model, rows, shapes, timeout)
+            outcomes = await self._infer(model, rows, shapes, min(timeout, model.default_timeout), priority)
         except asyncio.CancelledError:
             if self._is_gone:
                 return
@@ -65,7 +65,9 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         if self._inference is not None:
             self._inference.cancel()
 
-    async def _infer(self, model: ServedModel, rows: list[Row], shapes: Shapes | None, within: float) -> list[Outcome]:
+    async def _infer(
+        self, model: ServedModel, rows: list[Row], shapes: Shapes | None, within: float, priority: int
+    ) -> list[Outcome]:
         """Queue the rows and wait for them, counted among what a drain waits for."""
         state, stats = self.state, model.engine.stats
         now = _monotonic()
@@ -73,7 +75,7 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         state.past_events += len(rows)
         try:
             with state.request_under_way():
-                outcomes = await inference.run(rows, shapes, now, now + within)
+                outcomes = await inference.run(rows, shapes, now, now + within, priority)
         except WaterspoutError:
             stats.observe_failed_request(_monotonic() - now)
             raise

@@ -104,7 +104,8 @@ class ModelMetadataHandler(V2Handler):
 
     def get(self, name: str, version: str | None = None) -> None:
         """Tell what the model takes and gives."""
-        self.answer(metadata(self.state.repository.get(name, version)))
+        repository = self.state.repository
+        self.answer(metadata(repository.get(name, version), repository.versions(name)))
 
 
 class ModelReadyHandler(V2Handler):

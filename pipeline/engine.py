@@ -65,7 +65,7 @@ class Engine:
         self._stackable = stackable
         self._free_slots = self._slots = slots
         self._inline_below = inline_below
-        self._run_times = run_times or RunTimes()
+        self._run_times = run_times or RunTimes(exact=bool(policy.allowed_batch_sizes))
         self._loop = asyncio.get_running_loop()
         self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
         self._due_timer: asyncio.TimerHandle | None = None

@@ -27,6 +27,9 @@ class QueuedModel(Protocol):
     def cancel(self, job: Any) -> None:
         """Take a row out if it still waits."""
 
+    def check_priority(self, priority: int) -> None:
+        """Raise `InvalidInput` for a priority that the model does not have."""
+
 
 class Inference:
     """The rows of one request; each is a job of its own, so they share batches with whatever else is queued."""
@@ -49,14 +52,18 @@ class Inference:
         """A request has one share, whatever its number of rows."""
         return self
 
-    async def run(self, rows: Sequence[Row], shapes: Shapes | None, now: float, deadline: float) -> list[Outcome]:
+    async def run(
+        self, rows: Sequence[Row], shapes: Shapes | None, now: float, deadline: float, priority: int = 0
+    ) -> list[Outcome]:
         """Return the outcome of each row, in the order of the rows.
 
-        `shapes` is that of every row, None where all is static; `now` and `deadline` are monotonic seconds. Raises
-        `InvalidInput` for more rows than the queue ever holds, `Overloaded` where they do not fit now, and what the
-        first row that fails fails with, whereupon the others are given up; `asyncio.CancelledError` after `cancel`.
+        `shapes` is that of every row, None where all is static; `now` and `deadline` are monotonic seconds; 0 is the
+        model's default `priority`. Raises `InvalidInput` for more rows than the queue ever holds or a priority that the
+        model lacks, `Overloaded` where they do not fit now, and what the first row that fails fails with, whereupon the
+        others are given up; `asyncio.CancelledError` after `cancel`.
         """
         model = self._model
+        model.check_priority(priority)
         if len(rows) > model.max_queue_size:
             raise InvalidInput(f"expected at most {model.max_queue_size} rows (max_queue_size), got {len(rows)}")
         if len(rows) > model.room > 0:
@@ -66,6 +73,7 @@ class Inference:
         try:
             for number, row in enumerate(rows):
                 job = Job(self, number, row, now, shapes, deadline, True)
+                job.priority = priority
                 model.submit(job)
                 self._jobs.append(job)
             await self._done

@@ -15,7 +15,10 @@ BatchSize = Annotated[int, Meta(ge=1, le=65536)]
 Dims = Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=64)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
 
+Digests = dict[Annotated[str, Meta(min_length=1)], Digest]  # by path below the folder of model.onnx
+
 MAX_WARMUP_RUNS = 10_000
+MODEL_FILE = "model.onnx"
 
 
 class QueuePolicy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +124,8 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     `max_batch_size`: 0 says that the model has no batch dimension; without the key it is found while warming.
     `allowed_batch_sizes`: batches are padded to one of these. `latency_slo_microseconds`: an event should be answered
     within this; 0: no objective. `inline_below_microseconds`: a run expected to be quicker than this does not pay for a
-    thread hop. `sha256`: of `model.onnx`, or of each version's. `ensemble_scheduling`: the model is made of others.
+    thread hop. `sha256`: of `model.onnx`, or by version; there of `model.onnx`, or of each file. `ensemble_scheduling`:
+    the model is made of others.
     """
 
     max_batch_size: Annotated[int, Meta(ge=0, le=65536)] | None = None
@@ -139,7 +143,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     input: list[DeclaredInput] = []
     output: list[DeclaredTensor] = []
     model_warmup: list[Warmup] = []
-    sha256: Digest | dict[VersionName, Digest] | None = None
+    sha256: Digest | dict[VersionName, Digest | Digests] | None = None
     ensemble_scheduling: EnsembleScheduling | None = None
 
     def __post_init__(self) -> None:
@@ -180,23 +184,24 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
         """The largest batch that was asked for; 0: no batch dimension; None: to be found while warming."""
         return self.allowed_batch_sizes[-1] if self.allowed_batch_sizes else self.max_batch_size
 
-    def digest(self, version: str) -> str | None:
-        """Return the SHA-256 that a version's `model.onnx` must have, or None where there is none for it."""
-        return self.sha256.get(version) if isinstance(self.sha256, dict) else self.sha256
+    def digests(self, version: str) -> dict[str, str] | None:
+        """Return the SHA-256 that each file of a version must have, or None where nothing is said of it."""
+        told = self.sha256.get(version) if isinstance(self.sha256, dict) else self.sha256
+        return {MODEL_FILE: told} if isinstance(told, str) else told
 
 
 def _check_batch_sizes(config: ModelConfig) -> None:
     allowed, most = config.allowed_batch_sizes, config.max_batch_size
-    if any(size >= after for size, after in itertools.pairwise(allowed)):
-        raise ValueError(f"allowed_batch_sizes: expected ascending sizes, got {allowed}")
+    preferred = config.dynamic_batching.preferred_batch_size
+    for key, sizes in (("allowed_batch_sizes", allowed), ("dynamic_batching.preferred_batch_size", preferred)):
+        if any(size >= after for size, after in itertools.pairwise(sizes)):
+            raise ValueError(f"{key}: expected ascending sizes, got {sizes}")
     if allowed and most not in (None, allowed[-1]):
         raise ValueError(f"allowed_batch_sizes: the largest must be max_batch_size {most}, it is {allowed[-1]}")
-    preferred = config.dynamic_batching.preferred_batch_size
-    if preferred and (config.largest_batch is None or max(preferred) > config.largest_batch):
-        bound = (
-            "needs max_batch_size" if config.largest_batch is None else f"above max_batch_size {most or allowed[-1]}"
-        )
-        raise ValueError(f"dynamic_batching.preferred_batch_size: {max(preferred)} {bound}")
+    largest = config.largest_batch
+    if preferred and (largest is None or preferred[-1] > largest):
+        bound = "needs max_batch_size" if largest is None else f"above max_batch_size {largest}"
+        raise ValueError(f"dynamic_batching.preferred_batch_size: {preferred[-1]} {bound}")
 
 
 def to_config(table: dict[str, Any]) -> ModelConfig:

@@ -29,7 +29,14 @@ PROVIDERS: Final[dict[str, str]] = {
 }
 GPUS: Final = ("tensorrt", "tensorrt_rtx", "cuda", "migraphx", "rocm", "directml", "webgpu")
 # What `auto` takes, best first. TensorRT is not among them: it compiles for minutes, and is listed wherever CUDA is.
-BEST: Final = ("cuda", "migraphx", "rocm", "directml", "coreml", "openvino")
+# OpenVINO neither: it calculates int64 in 32 bits, and gives a number where an index is out of range.
+BEST: Final = ("cuda", "migraphx", "rocm", "directml", "coreml")
+# Where tensors lie that a provider takes and gives without copying, as `onnxruntime.OrtValue` calls it.
+DEVICES: Final = {
+    "CUDAExecutionProvider": "cuda",
+    "TensorrtExecutionProvider": "cuda",
+    "DmlExecutionProvider": "dml",
+}
 
 
 def choose_providers(names: Sequence[str], kind: str, present: Sequence[str]) -> list[str]:
@@ -60,10 +67,21 @@ def choose_providers(names: Sequence[str], kind: str, present: Sequence[str]) ->
     return [PROVIDERS[name] for name in dict.fromkeys([*(name for name in chosen if name != "cpu"), "cpu"])]
 
 
-def check_started(wanted: Sequence[str], started: Sequence[str]) -> None:
-    """Raise `ConfigError` where ONNX Runtime left out a provider, which it does silently if a driver is missing."""
-    if missing := [name for name in wanted if name not in started]:
-        raise ConfigError(f"execution_providers: {_list(missing)} could not be started on this machine")
+def required_providers(names: Sequence[str], kind: str, chosen: Sequence[str]) -> list[str]:
+    """Return those of the `chosen` providers without which a model is refused: `auto` alone may do with the CPU."""
+    named = {PROVIDERS.get(name, name) for name in names}
+    return [name for name in chosen if kind == "KIND_GPU" or name == CPU or name in named]
+
+
+def check_started(required: Sequence[str], started: Sequence[str], why: str) -> None:
+    """Raise `ConfigError` where a provider is not there, as ONNX Runtime silently leaves it out without its driver."""
+    if missing := [name for name in required if name not in started]:
+        raise ConfigError(f"execution_providers: {_list(missing)} could not be started on this machine: {why}")
+
+
+def device_of(providers: Sequence[str]) -> str | None:
+    """Return the device of the provider that goes first, None where that is the CPU or not known."""
+    return DEVICES.get(providers[0])
 
 
 def _best(kind: str, here: Sequence[str]) -> list[str]:

@@ -13,34 +13,36 @@ INERTIA: Final = 1e-3  # how little the sizes may vary, against their mean, befo
 
 
 class RunTimes:
-    """Exponentially weighted mean of run seconds, one per power of two of rows.
+    """Exponentially weighted mean of run seconds, one per power of two of rows; `exact`: one per number of rows.
 
-    Fed with CPU seconds of the running thread: they do not count what a busy machine or the GIL made it wait.
+    Fed with CPU seconds of the running thread: they do not count what a busy machine or the GIL made it wait. Runs that
+    are padded have one of a few sizes, which are told apart exactly.
     """
 
-    __slots__ = ("_means", "_weight")
+    __slots__ = ("_exact", "_means", "_weight")
 
-    def __init__(self, weight: float = 0.1) -> None:
+    def __init__(self, weight: float = 0.1, exact: bool = False) -> None:
         self._weight = weight
-        self._means: dict[int, float] = {}
+        self._exact = exact
+        self._means: dict[int, float] = {}  # by rows, or by the bits of their number
 
     def __repr__(self) -> str:
-        times = ", ".join(f"<{1 << bits}: {mean * 1e6:.0f} us" for bits, mean in sorted(self._means.items()))
-        return f"<RunTimes {times}>"
+        names = {key: f"{key}" if self._exact else f"<{1 << key}" for key in sorted(self._means)}
+        return f"<RunTimes {', '.join([f'{name}: {self._means[key] * 1e6:.0f} us' for key, name in names.items()])}>"
 
     def observe(self, rows: int, seconds: float) -> None:
         """Take one more measurement."""
-        bits = rows.bit_length()
-        mean = self._means.get(bits)
-        self._means[bits] = seconds if mean is None else mean + self._weight * (seconds - mean)
+        key = rows if self._exact else rows.bit_length()
+        mean = self._means.get(key)
+        self._means[key] = seconds if mean is None else mean + self._weight * (seconds - mean)
 
     def expect(self, rows: int) -> float:
         """Return the expected seconds; infinity as long as nothing of that size or larger has run."""
-        bits = rows.bit_length()
-        known = self._means.get(bits)
+        key = rows if self._exact else rows.bit_length()
+        known = self._means.get(key)
         if known is not None:
             return known
-        return min((mean for size, mean in list(self._means.items()) if size > bits), default=_NEVER)
+        return min((mean for size, mean in list(self._means.items()) if size > key), default=_NEVER)
 
 
 class LinearRunTime:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import onnxruntime as ort
 from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.graph_spec import ModelSpec, check_class_names, pin_length, read_spec, settle_output
 from pipeline.onnx_constants import string_constant
-from pipeline.providers import AUTO, CPU, check_started, choose_providers
+from pipeline.providers import CPU, check_started, choose_providers, device_of, required_providers
 from pipeline.results import BatchResult
-from pipeline.run_buffers import MOST_ROWS, RunBuffers
+from pipeline.run_buffers import RunBuffers, cpu_buffers, device_buffers
 from pipeline.tensors import ABSENT, STRING, Array, Cell, DType, Entry, Row, Shapes, Shared, joined_entries
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,9 @@ class OnnxModel:
         """
         try:
             wanted = choose_providers(providers, kind, ort.get_available_providers())
-            self._session = _open(path, wanted, intra_op_num_threads)
+            required = required_providers(providers, kind, wanted)
+            self._session = _start(path, wanted, required, intra_op_num_threads)
             self.providers: list[str] = self._session.get_providers()
-            if AUTO not in providers:
-                check_started(wanted, self.providers)
             self.spec = read_spec(
                 self._session.get_inputs(),
                 self._session.get_outputs(),
@@ -80,8 +80,8 @@ class OnnxModel:
         arrays = None if buffers is None else buffers.run(rows)
         if arrays is None:
             arrays = self._rows_of(self._run(self._feeds(rows, shapes)), len(rows))
-            if buffers is not None and len(rows) <= MOST_ROWS:
-                buffers.give_up()  # it ran without
+            if buffers is not None and len(rows) <= buffers.most_rows:
+                self._buffers = None  # it ran without: its outputs are not what the graph declares
         result = BatchResult(self.spec.outputs, arrays, self._labels)
         result.started_at = started_at
         result.run_seconds = time.monotonic() - started_at
@@ -134,8 +134,21 @@ class OnnxModel:
         )
         stackable = self.spec.batched and bool(two) and all(leads)
         self.spec = ModelSpec(self.spec.inputs, outputs, self.spec.batched, leads, stackable)
-        if self.providers == [CPU] and (stackable or not self.spec.batched):
-            self._buffers = RunBuffers(self._session, self.spec.inputs, outputs, self.spec.batched)
+        if stackable or not self.spec.batched:
+            self.bind(device_of(self.providers))
+
+    def bind(self, device: str | None) -> None:
+        """Run in buffers that are allocated once: on a device that `OrtValue` knows, or small batches on the CPU.
+
+        A graph that gives other shapes than it declares runs without.
+        """
+        spec = self.spec
+        tensors = self._session, spec.inputs, spec.outputs, spec.batched
+        if device is not None:
+            allocate = partial(ort.OrtValue.ortvalue_from_shape_and_type, device_type=device, device_id=0)
+            self._buffers = device_buffers(*tensors, allocate)
+        elif self.providers == [CPU]:
+            self._buffers = cpu_buffers(*tensors)
 
     def _have_rows_bare(self, leads: Sequence[bool]) -> Sequence[bool]:
         """Return which outputs have the batch dimension where all that may is left out; `leads` if that fails."""
@@ -221,6 +234,23 @@ class OnnxModel:
         ]
 
 
+def _start(path: Path, wanted: list[str], required: list[str], intra_op_num_threads: int) -> ort.InferenceSession:
+    """Open a model on the providers that are wanted, or tell what is missing and do with those that are required."""
+    why = "ONNX Runtime left it out, for want of a driver or a library"
+    try:
+        session = _open(path, wanted, intra_op_num_threads)
+    except ConfigError as error:
+        if wanted == [CPU]:
+            raise
+        session = _open(path, [CPU] if wanted == required else required, intra_op_num_threads)
+        why = str(error)
+    started = session.get_providers()
+    check_started(required, started, why)
+    if missing := [name for name in wanted if name not in started]:
+        log.warning("%s runs on %s, without %s: %s", path, ", ".join(started), ", ".join(missing), why)
+    return session
+
+
 def _open(path: Path, providers: list[str], intra_op_num_threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_num_threads
@@ -228,8 +258,8 @@ def _open(path: Path, providers: list[str], intra_op_num_threads: int) -> ort.In
     options.log_severity_level = 4  # what fails is raised, and told to whom it concerns
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+    try:  # its own fallback would print to stdout, and change providers in the middle of a run
+        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise ConfigError(_why_not_loaded(error)) from error
 

@@ -155,7 +155,7 @@ class _Reader:
             self._table["version_policy"] = {choice: told[choice]}
 
     def _dynamic_batching(self, batching: Any) -> None:
-        if preferred := list(batching.preferred_batch_size):
+        if preferred := sorted(set(batching.preferred_batch_size)):  # in any order, as Triton takes them
             self._set("dynamic_batching", "preferred_batch_size", preferred)
         for name in ("max_queue_delay_microseconds", "priority_levels", "default_priority_level"):
             if value := getattr(batching, name):

@@ -33,12 +33,12 @@ ENSEMBLE: Final = "ensemble"
 _NEVER: Final = Duration(0, 0)
 
 
-def metadata(model: ServedModel) -> ModelMetadata:
-    """Return what a client must know of a model."""
+def metadata(model: ServedModel, versions: Sequence[str]) -> ModelMetadata:
+    """Return what a client must know of a model; `versions` are those that are ready."""
     spec = model.spec
     return ModelMetadata(
         model.name,
-        [model.version],
+        list(versions),
         _platform(model),
         _tensors(spec.inputs, spec.batched),
         _tensors(spec.outputs, spec.batched),

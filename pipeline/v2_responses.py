@@ -50,21 +50,21 @@ def plan_outputs(request: InferRequest, signature: Signature, *, is_binary: bool
     return plans
 
 
-def read_timeout(request: InferRequest) -> float:
-    """Return the seconds within which a request must begin to run; infinity where it does not say.
+def read_schedule(request: InferRequest) -> tuple[float, int]:
+    """Return the seconds within which a request must begin to run, and its priority; infinity and 0 without them.
 
     Raises `InvalidInput` for a timeout or a priority that is none.
     """
     parameters = request.parameters
     if not parameters:
-        return NEVER
+        return NEVER, 0
     priority = parameters.get("priority", 0)
     if type(priority) is not int or not 0 <= priority < 2**64:
         raise InvalidInput("parameters.priority: expected a whole number from 0")
     timeout = parameters.get("timeout", 0)
     if type(timeout) is not int or not 0 <= timeout <= LONGEST_TIMEOUT:
         raise InvalidInput(f"parameters.timeout: expected 0 to {LONGEST_TIMEOUT} microseconds")
-    return timeout / 1e6 or NEVER
+    return timeout / 1e6 or NEVER, priority
 
 
 def encode_response(

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from pipeline.config_files import read_config
 from pipeline.errors import ConfigError
+from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import ModelConfig
 from pipeline.model_folder import Fingerprint, Found, FoundVersion, fingerprint
 from pipeline.served_ensemble import Find, StepUnavailable, find_steps, serve_ensemble
-from pipeline.served_model import LoadedModel, ServedModel, serve_graph
+from pipeline.served_model import ServedModel, serve_graph
 from pipeline.stats import ServerStats
 from pipeline.version_policy import check_labels
 from pipeline.versions import Versions
@@ -169,7 +170,7 @@ class VersionLoader:
         if threads > self._cores:
             raise ConfigError(
                 f"{item.path.parents[1] / 'config.toml'}: instance_group.count x intra_op_num_threads is {threads}, "
-                f"more than the {self._cores} cores of this machine"
+                f"more than the {self._cores} inference threads of this server (--threads; by default its cores)"
             )
         root = item.path.parents[2] if found.config_path is not None else None
         loaded = await self.call(LoadedModel, item.path, config, root)

@@ -38,7 +38,6 @@ PURE = [
             "results",
             "rings",
             "routes",
-            "run_buffers",
             "run_times",
             "session",
             "settings",
@@ -139,6 +138,6 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"
 
 
-@server_modules
+@pytest.mark.parametrize("path", [*SERVER, *sorted((ROOT / "tests").rglob("*.py"))], ids=name_of)
 def test_a_module_stays_short_enough_to_be_read(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES

@@ -28,6 +28,38 @@ output_map = { class = "class" }
 """`scale`, a product of 3 numbers with 3 columns, and the argmax of that."""
 
 
+DIAMOND = """
+[[input]]
+name = "a"
+data_type = "TYPE_FP32"
+dims = [3]
+
+[[output]]
+name = "sum"
+data_type = "float32"
+dims = [3]
+[[output]]
+name = "left"
+data_type = "float32"
+dims = [3]
+
+[[ensemble_scheduling.step]]
+model_name = "add"
+input_map = { a = "left", b = "right" }
+output_map = { sum = "sum" }
+
+[[ensemble_scheduling.step]]
+model_name = "double"
+input_map = { x = "a" }
+output_map = { scores = "left" }
+
+[[ensemble_scheduling.step]]
+model_name = "negate"
+input_map = { x = "a" }
+output_map = { scores = "right" }
+"""
+
+
 def put_model(root: Path, name: str, proto: ModelProto, config: str | None = None, version: str = "1") -> Path:
     path = onnx.save(proto, root / name / version / "model.onnx")
     if config is not None:
@@ -46,6 +78,17 @@ def put_scaled(root: Path, config: str = SCALED, factors: tuple[float, float, fl
     weights = [[factors[0], 0, 0], [0, factors[1], 0], [0, 0, factors[2]]]
     put_model(root, "scale", onnx.gemm(weights, [0, 0, 0]))
     put_model(root, "classify", onnx.argmax())
+    put_ensemble(root, config)
+
+
+def diagonal(factor: float) -> list[list[float]]:
+    return [[factor, 0, 0], [0, factor, 0], [0, 0, factor]]
+
+
+def put_diamond(root: Path, config: str = DIAMOND) -> None:
+    put_model(root, "add", onnx.add())
+    put_model(root, "double", onnx.gemm(diagonal(2), [0, 0, 0]))
+    put_model(root, "negate", onnx.gemm(diagonal(-1), [0, 0, 0]))
     put_ensemble(root, config)
 
 

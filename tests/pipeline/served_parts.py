@@ -8,9 +8,10 @@ from typing import Any, Self
 from onnx import ModelProto
 
 from pipeline.codec import JSON, Codec
+from pipeline.loaded_model import LoadedModel
 from pipeline.messages import Failure, Prediction
 from pipeline.model_config import ModelConfig
-from pipeline.served_model import LoadedModel, serve_graph
+from pipeline.served_model import serve_graph
 from pipeline.workers import WorkerPool
 from tests import onnx_models as onnx
 from tests.pipeline.session_parts import Client

@@ -256,3 +256,14 @@ def _shortened(message: ServerMessage) -> float | int | str:
 def limited(max_in_flight: int, overflow: str = "reject", **options: Any) -> SessionOptions:
     """Return options with a small window of events in flight."""
     return SessionOptions(max_in_flight=max_in_flight, overflow=Overflow(overflow), **options)
+
+
+class Served:
+    """A client of one model, which `swap` replaces."""
+
+    def __init__(self, model: FakeModel, **options: Any) -> None:
+        self.models = FakeModels(model)
+        self.client = Client(model, served=self.models, **options)
+
+    def swap(self, model: FakeModel | None) -> None:
+        self.models.swap("sum", model)

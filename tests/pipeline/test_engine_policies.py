@@ -1,6 +1,7 @@
 """Engines with an SLO, priorities, preferred and allowed batch sizes, on real loops and real threads."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from pipeline.batching import BatchPolicy
 from pipeline.errors import InferenceFailed, InvalidInput
 from pipeline.results import BatchResult
-from pipeline.run_times import LinearRunTime
+from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.tensors import Row, Shapes
 from tests.pipeline.engine_parts import BLANK, Desk, Echo, Gated, Inbox, instant
 from tests.pipeline.test_slo import learned
@@ -115,6 +116,20 @@ async def test_a_batch_is_filled_with_blank_rows_up_to_an_allowed_size_and_nobod
         await desk.inbox.hears(8)
         assert runner.batches == [[1.0, 2.0, 3.0, BLANK], [0.0, 1.0, 2.0, 3.0, 4.0, BLANK, BLANK, BLANK]]
         assert desk.engine.stats.predictions == 8
+
+
+async def test_a_padded_batch_is_expected_to_take_what_its_size_takes() -> None:
+    run_times = RunTimes(exact=True)
+    run_times.observe(5, 0.0)
+    run_times.observe(7, 60.0)
+    runner, policy = Echo(), BatchPolicy(max_batch_size=7, allowed_batch_sizes=(5, 7))
+    async with Desk(runner, policy, inline_below=1.0, run_times=run_times) as desk:
+        for rows in (4, 5, 6, 3):
+            desk.submit(*range(rows))
+            await desk.inbox.hears(len(desk.inbox.heard) + rows)
+    here = threading.get_ident()
+    assert [thread == here for thread in runner.threads] == [True, True, False, True]
+    assert [len(batch) for batch in runner.batches] == [5, 5, 7, 5]
 
 
 async def test_a_batch_of_dynamic_shape_is_filled_with_a_row_of_that_shape() -> None:

@@ -11,7 +11,7 @@ from pipeline.repository import Repository
 from tests import onnx_models as onnx
 from tests.pipeline.ensemble_parts import SCALED, ask, outputs, put_ensemble, put_model, put_scaled
 from tests.pipeline.test_repository import repository, unloaded
-from tests.pipeline.test_repository_versions import refreshed
+from tests.pipeline.version_parts import refreshed
 
 NAMED = """
 [[ensemble_scheduling.step]]

@@ -162,7 +162,7 @@ NEW_WRONG = {
     "dynamic_batching.default_queue_policy.timeout_action": ["'DELAY'", "'reject'", "0"],
     "instance_group.kind": ["'cpu'", "'KIND_MODEL'", "1"],
     "execution_providers": ["'cpu'", "[]", "[1]"],
-    "sha256": ["'abc'", "1", "{0 = 'abc'}", "{1 = 'abc'}", f"'{'g' * 64}'"],
+    "sha256": ["'abc'", "1", "{0 = 'abc'}", "{1 = 'abc'}", f"'{'g' * 64}'", "{1 = {'w.bin' = 'abc'}}", "{1 = {w = 1}}"],
     "model_warmup": ["{}", "[1]", "[{batch_size = 0}]", "[{count = 0}]", "[{count = 10_001}]", "[{inputs = {x = 1}}]"],
     "input": [
         "1",
@@ -226,9 +226,11 @@ DIGEST = "0123456789abcdef" * 4
 
 def test_a_digest_is_that_of_the_model_or_of_a_version(path: Path) -> None:
     path.write_text(f"sha256 = '{DIGEST}'")
-    assert read_config(path).digest("7") == DIGEST
+    assert read_config(path).digests("7") == {"model.onnx": DIGEST}
     path.write_text(f"sha256 = {{2 = '{DIGEST}'}}")
-    assert [read_config(path).digest(version) for version in ("1", "2")] == [None, DIGEST]
+    assert [read_config(path).digests(version) for version in ("1", "2")] == [None, {"model.onnx": DIGEST}]
+    path.write_text(f"[sha256.2]\n'model.onnx' = '{DIGEST}'\n'w.bin' = '{DIGEST}'")
+    assert read_config(path).digests("2") == {"model.onnx": DIGEST, "w.bin": DIGEST}
 
 
 def test_allowed_batch_sizes_say_how_large_a_batch_may_be(path: Path) -> None:

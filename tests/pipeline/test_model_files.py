@@ -8,10 +8,12 @@ import onnx as onnx_package
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import ModelConfig
 from pipeline.model_files import check_model_file
-from pipeline.served_model import LoadedModel
 from tests import onnx_models as onnx
+
+ZEROS = "0" * 64
 
 
 @pytest.fixture
@@ -28,6 +30,10 @@ def with_weights_at(location: str, path: Path) -> Path:
             if entry.key == "location":
                 entry.value = location
     return onnx.save(proto, path)
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def refusal(path: Path, root: Path | None = None, **options: object) -> str:
@@ -114,11 +120,32 @@ def test_a_file_may_not_be_larger_than_allowed(path: Path) -> None:
 
 
 def test_a_digest_is_enforced(path: Path) -> None:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert check_model_file(path, sha256=digest.upper()).has_graph
-    LoadedModel(path, ModelConfig(sha256={"1": digest, "2": "0" * 64}))
-    with pytest.raises(ConfigError, match=f"sha256: expected {'0' * 64}, it is {digest}"):
-        LoadedModel(path, ModelConfig(sha256="0" * 64))
+    digest = digest_of(path)
+    assert check_model_file(path, sha256={"model.onnx": digest.upper()}).has_graph
+    LoadedModel(path, ModelConfig(sha256={"1": digest, "2": ZEROS}))
+    with pytest.raises(ConfigError, match=f"sha256: expected {ZEROS} of model.onnx, it is {digest}"):
+        LoadedModel(path, ModelConfig(sha256=ZEROS))
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "./data/weights.bin"])
+def test_digests_cover_external_data(location: str, path: Path) -> None:
+    with_weights_at(location, path)
+    name = location.removeprefix("./")
+    (path.parent / name).parent.mkdir(exist_ok=True)
+    weights = (path.parent / "weights.bin").rename(path.parent / name)
+    digests = {"model.onnx": digest_of(path), name: digest_of(weights).upper()}
+    assert check_model_file(path, sha256=digests).locations == {location}
+    LoadedModel(path, ModelConfig(sha256={"1": digests}))
+    assert f"sha256: there is none for {name!r}" in refusal(path, sha256={"model.onnx": digests["model.onnx"]})
+    with pytest.raises(ConfigError, match=f"sha256: there is none for {name!r}"):
+        LoadedModel(path, ModelConfig(sha256=digests["model.onnx"]))
+    assert "sha256: there is none for 'model.onnx'" in refusal(path, sha256={name: digests[name]})
+    other = refusal(path, sha256={**digests, "typo.bin": ZEROS})
+    assert f"sha256: 'typo.bin' is no file of this model, it has model.onnx, {name}" in other
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert f"sha256: expected {digests[name].lower()} of {name}, it is {digest_of(weights)}" in refusal(
+        path, sha256=digests
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pipeline.model_watch import ModelWatch
 from pipeline.repository import Repository
 from tests import onnx_models as onnx
 from tests.pipeline.test_repository import put, repository
-from tests.pipeline.test_repository_versions import put_constant
+from tests.pipeline.version_parts import put_constant
 
 
 @asynccontextmanager

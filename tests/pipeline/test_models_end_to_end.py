@@ -13,10 +13,11 @@ from onnx import ModelProto
 from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.errors import ConfigError
 from pipeline.interfaces import KeyBudget, SessionOptions
+from pipeline.loaded_model import LoadedModel
 from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.model_config import ModelConfig
 from pipeline.routes import Route
-from pipeline.served_model import LoadedModel, ServedModel, serve_graph
+from pipeline.served_model import ServedModel, serve_graph
 from pipeline.session import Session
 from pipeline.workers import WorkerPool
 from tests import onnx_models as graphs

@@ -1,4 +1,4 @@
-"""Small batches run in bound buffers: the outputs are those of a run without, and belong to whoever asked."""
+"""Small batches run in bound buffers on the CPU: the outputs are those of a run without, and their owner's."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

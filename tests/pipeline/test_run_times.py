@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.run_times import RunTimes
+from pipeline.run_times import LinearRunTime, RunTimes
 
 SECONDS = st.floats(1e-6, 10.0)
 
@@ -46,7 +46,28 @@ def test_an_unknown_size_takes_at_most_what_the_quickest_larger_one_takes() -> N
 
 
 def test_the_means_are_shown_by_size() -> None:
-    times = RunTimes()
-    times.observe(9, 0.000_25)
-    times.observe(1, 0.000_012_4)
-    assert repr(times) == "<RunTimes <2: 12 us, <16: 250 us>"
+    for times, shown in ((RunTimes(), "<2: 12 us, <16: 250 us"), (RunTimes(exact=True), "1: 12 us, 9: 250 us")):
+        times.observe(9, 0.000_25)
+        times.observe(1, 0.000_012_4)
+        assert repr(times) == f"<RunTimes {shown}>"
+
+
+@given(st.dictionaries(st.integers(1, 100), SECONDS, min_size=1), st.lists(st.integers(1, 100), max_size=20))
+def test_exact_sizes_are_expected_to_take_what_was_measured_for_them(
+    measured: dict[int, float], asked: list[int]
+) -> None:
+    times = RunTimes(exact=True)
+    for size, seconds in measured.items():
+        times.observe(size, seconds)
+    for size in (*measured, *asked):
+        larger = [seconds for other, seconds in measured.items() if other > size]
+        assert times.expect(size) == measured.get(size, min(larger, default=math.inf))
+
+
+@pytest.mark.parametrize("sizes", [(3, 7, 50), (1, 5, 6, 7, 100), (48, 50), (129, 200, 255)])
+def test_a_line_through_uneven_sizes_meets_what_was_measured(sizes: tuple[int, ...]) -> None:
+    times = LinearRunTime()
+    for size in sizes:
+        times.observe(size, 0.001 + 0.0001 * size)
+    for size in sizes:
+        assert times.expect(size) == pytest.approx(0.001 + 0.0001 * size, rel=0.02)

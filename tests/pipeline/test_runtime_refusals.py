@@ -8,9 +8,9 @@ import pytest
 from onnx import ModelProto
 
 from pipeline.errors import ConfigError
+from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import ModelConfig
 from pipeline.runtime import OnnxModel
-from pipeline.served_model import LoadedModel
 from tests import onnx_models as onnx
 
 

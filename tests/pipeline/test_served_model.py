@@ -11,9 +11,9 @@ from onnx import ModelProto
 
 from pipeline.codec import JSON, MSGPACK
 from pipeline.errors import InvalidInput
+from pipeline.loaded_model import AUTO_MAX_BATCH_SIZE, UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.messages import BatchingInfo, Failure, Prediction, TensorInfo, WindowInfo
 from pipeline.model_config import DynamicBatching, InstanceGroup, ModelConfig, QueuePolicy, WindowConfig
-from pipeline.served_model import AUTO_MAX_BATCH_SIZE, UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.tensors import DTYPES
 from tests import onnx_models as onnx
 from tests.pipeline.served_parts import Served
@@ -245,6 +245,16 @@ def test_the_largest_batch_is_what_is_configured(
 def test_warming_learns_the_cost_of_every_batch_size(tmp_path: Path) -> None:
     run_times = load(onnx.identity(), tmp_path, ModelConfig(max_batch_size=100)).run_times
     assert all(run_times.expect(size) < float("inf") for size in range(1, 101))
+
+
+def test_warming_measures_each_allowed_size_by_itself(tmp_path: Path) -> None:
+    loaded = load(onnx.identity(), tmp_path, ModelConfig(allowed_batch_sizes=[1, 5, 6, 7, 100]))
+    assert loaded.max_batch_size == 100
+    assert [name.partition(":")[0] for name in repr(loaded.run_times).split()[1::3]] == ["1", "5", "6", "7", "100"]
+    measured = loaded.run_times.expect(5), loaded.run_times.expect(7)
+    loaded.run_times.observe(6, 60.0)
+    assert (loaded.run_times.expect(5), loaded.run_times.expect(7)) == measured
+    assert loaded.wall_times.is_known
 
 
 async def test_a_model_without_inputs_answers_an_empty_map(tmp_path: Path) -> None:

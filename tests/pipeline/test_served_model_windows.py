@@ -9,9 +9,9 @@ from onnx import ModelProto
 
 from pipeline.codec import MSGPACK
 from pipeline.errors import ConfigError, InvalidInput
+from pipeline.loaded_model import LoadedModel
 from pipeline.messages import Failure
 from pipeline.model_config import DynamicBatching, ModelConfig, WindowConfig
-from pipeline.served_model import LoadedModel
 from tests import onnx_models as onnx
 from tests.pipeline.served_parts import Served
 from tests.pipeline.session_parts import Client

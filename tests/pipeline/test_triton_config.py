@@ -9,6 +9,7 @@ import pytest
 from pipeline.config_files import read_config
 from pipeline.ensemble_config import EnsembleScheduling, EnsembleStep
 from pipeline.errors import ConfigError
+from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import (
     DeclaredInput,
     DeclaredTensor,
@@ -19,7 +20,6 @@ from pipeline.model_config import (
     Warmup,
     WarmupInput,
 )
-from pipeline.served_model import LoadedModel
 from pipeline.triton_config import read_triton_config
 from tests import onnx_models as onnx
 

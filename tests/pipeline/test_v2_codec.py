@@ -16,7 +16,7 @@ from pipeline.errors import InvalidInput, InvalidMessage, TooLarge
 from pipeline.results import BatchResult
 from pipeline.tensors import DTYPES, STRING, Array, DType, TensorSpec
 from pipeline.v2_messages import InferInput, InferRequest, decode_infer
-from pipeline.v2_responses import encode_response, plan_outputs, read_timeout
+from pipeline.v2_responses import encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import DATATYPES, is_binary_only, pack_strings, read_raw, read_rows, unpack_strings
 
 MOST = 100
@@ -157,7 +157,7 @@ def test_whatever_comes_is_read_or_refused(message: Any, body: bytes, model: Ten
     with suppress(InvalidInput, InvalidMessage):
         request = decode_infer(json.dumps(message).encode(errors="replace"))
         plan_outputs(request, model)
-        read_timeout(request)
+        read_schedule(request)
         rows, _ = read_rows(request, body, model, MOST)
         assert 1 <= len(rows) <= MOST
         assert all(len(row) == len(model.inputs) for row in rows)

@@ -8,8 +8,8 @@ import pytest
 from onnx import ModelProto, helper
 
 from pipeline.errors import ConfigError, InferenceFailed
+from pipeline.loaded_model import UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.model_config import DeclaredInput, DeclaredTensor, ModelConfig, Warmup, WarmupInput, to_config
-from pipeline.served_model import UNMEASURED_MAX_BATCH_SIZE, LoadedModel
 from pipeline.tensors import DTYPES, TensorSpec
 from pipeline.warmup import warmup_rows
 from tests import onnx_models as onnx

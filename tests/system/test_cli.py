@@ -1,5 +1,6 @@
 """The command line: what it explains, what it refuses, and where settings come from."""
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -10,6 +11,7 @@ from pipeline.settings import Settings
 
 from .client import get, open_stream
 from .conftest import StartServer
+from .graphs import double, write_model
 from .process import Server, run_to_end, running_server
 
 
@@ -123,6 +125,21 @@ def free_port() -> int:
 def test_the_environment_chooses_the_port(free_port: int) -> None:
     with running_server(env={"WATERSPOUT_PORT": str(free_port)}) as server:
         assert server.address == ("127.0.0.1", free_port)
+
+
+def test_the_start_tells_the_threads_that_all_models_share(start_server: StartServer) -> None:
+    cores = len(os.sched_getaffinity(0))
+    told = f"{cores} cores, {{}} inference threads for all models together"
+    assert start_server().log.count(told.format(cores)) == 1
+    assert start_server("--threads", "3").log.count(told.format(3)) == 1
+
+
+def test_a_model_that_wants_more_threads_than_there_are_is_refused(tmp_path: Path, start_server: StartServer) -> None:
+    write_model(tmp_path, "greedy", double(), "intra_op_num_threads = 2\n[instance_group]\ncount = 2\n")
+    server = start_server("--models", str(tmp_path), "--threads", "3", allowed="model greedy is not served")
+    reason = "instance_group.count x intra_op_num_threads is 4, more than the 3 inference threads"
+    assert f"{tmp_path / 'greedy' / 'config.toml'}: {reason}" in server.log
+    assert start_server("--models", str(tmp_path), "--threads", "4").log.count("model greedy version 1 is ready") == 1
 
 
 def test_an_address_of_ipv6_is_bracketed_in_the_url() -> None:
