@@ -39,6 +39,13 @@ class Size:
         self.free: list[Bound] = []
         self.used_at = used_at
 
+    def take(self) -> Bound | None:
+        """Return a bound run that is free, or None: in one step, since other threads take as well."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return None
+
 
 class RunBuffers:
     """The bound runs of one model: for each of the batch sizes used last, as many as go on at the same time.
@@ -70,9 +77,9 @@ class RunBuffers:
             return None
         size = self._sizes.get(count) or self._add(count)
         size.used_at = next(self._clock)
-        bound: Bound | None = None
+        bound = size.take()
         try:
-            bound = size.free.pop() if size.free else self._make(count)
+            bound = bound or self._make(count)
             return bound.run(rows)
         except Exception as error:  # whether the row or the binding is to blame shows when it runs without
             log.debug("a bound run failed: %s", error)
