@@ -86,11 +86,11 @@ async def test_a_delay_for_a_fuller_batch_does_not_make_its_rows_late() -> None:
 
 async def test_a_row_that_is_more_urgent_than_those_before_it_ends_their_delay_earlier() -> None:
     policy = BatchPolicy(max_queue_delay=60.0)
-    async with Desk(Echo(), policy, latency_slo=3600.0, wall_times=seconds_a_row(0.1)) as desk:
+    async with Desk(Echo(), policy, latency_slo=3600.0, wall_times=seconds_a_row(1.0)) as desk:
         desk.submit(1)
         for _ in range(3):
             await asyncio.sleep(0)
-        desk.submit(2, waits=0.25)
+        desk.submit(2, waits=2.05)  # due in 50 ms, and there is a second to spare for a machine that stalls
         assert await desk.inbox.hears(2) == [(0, 1.0), (1, 2.0)]
 
 
