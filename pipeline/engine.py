@@ -22,6 +22,7 @@ _monotonic: Final = time.monotonic
 _thread_time: Final = time.thread_time
 
 TIMER_GRAIN: Final = 0.001  # seconds; uvloop's timers are no finer
+LATENESS: Final = 0.005  # seconds that a timer may ring late on a busy machine, and yet a row makes its deadline
 SURPRISE: Final = 10  # an inline run that takes this many times what is allowed is the model's last
 
 Outcome = BatchResult | list[BatchResult | WaterspoutError]
@@ -181,7 +182,7 @@ class Engine:
             return rows or self._wake_at(batcher.due_at(), now)
         if not rows:
             waiting = len(batcher)
-            due_at = min(batcher.due_at(), batcher.earliest_deadline() - slo.seconds_of(waiting) - TIMER_GRAIN)
+            due_at = min(batcher.due_at(), batcher.earliest_deadline() - slo.seconds_of(waiting) - LATENESS)
             if due_at > now:
                 return self._wake_at(due_at, now)
             rows = waiting
