@@ -8,6 +8,7 @@ from pipeline.errors import ModelUnavailable, Overloaded
 from pipeline.fair_queue import FairQueue
 from pipeline.job import NEVER, Job
 from pipeline.rings import source_of
+from pipeline.shares import room_of_share
 
 __all__ = ["NEVER", "BatchPolicy", "Job", "MicroBatcher"]
 
@@ -23,9 +24,7 @@ class MicroBatcher:
     As long as all that waits fits into one batch, order means nothing and rows lie in a plain list. What is more
     goes to a `FairQueue`, where each source has its turn; once that is empty, rows go to the list again.
 
-    Bounds: `max_queue_size` rows wait at most. Once a full batch waits, no source may hold more rows than there is
-    room left (a dynamic threshold, Choudhury and Hahne, 1998): one that floods gets half of the queue, N that flood get
-    1/(N+1) each, and there is room for whoever comes next.
+    Bounds: `max_queue_size` rows wait at most. Once a full batch waits, each source has a share (`room_of_share`).
 
     Cancelled rows stay as dead entries until they are the majority, which makes `cancel` O(1) amortised
     and keeps the memory within twice `max_queue_size`.
@@ -72,7 +71,7 @@ class MicroBatcher:
         if waiting >= self.policy.max_batch_size and self._queue:
             self._move_to_fair()  # in the list, sources are not told apart
         held = self._fair.held(source) if len(self._fair) else waiting
-        return min(room, max(self.policy.max_batch_size - waiting, (room - held + 1) // 2, 0))
+        return room_of_share(room, waiting, held, self.policy.max_batch_size)
 
     def offer(self, job: Job) -> None:
         """Queue a row.
@@ -192,7 +191,7 @@ class MicroBatcher:
             raise Overloaded(f"the model's queue is full ({limit} rows)")
         self._move_to_fair()
         room = limit - waiting
-        if waiting >= self.policy.max_batch_size and self._fair.held(source_of(job)) >= room:
+        if not room_of_share(room, waiting, self._fair.held(source_of(job)), self.policy.max_batch_size):
             raise Overloaded(f"this connection's share of the model's queue is full ({room} of {limit} rows)")
         self._fair.push(job)
 

@@ -1,16 +1,22 @@
-"""How many rows each source may have under way where there is no queue to count them in."""
+"""How many rows each source may have, and a count of them where there is no queue to count them in."""
 
 from typing import Any
 
 from pipeline.errors import Overloaded
 
 
-class Shares:
-    """Rows under way by source, `limit` of them at most.
+def room_of_share(room: int, total: int, held: int, crowd: int) -> int:
+    """Return how many rows a source that holds `held` of all `total` rows can add one by one, with room for `room`.
 
-    Once `crowd` rows are under way, no source may have more than there is room left: the bounds are those of a
-    `MicroBatcher`'s queue.
+    A dynamic threshold (Choudhury and Hahne, 1998): once there are `crowd` rows, no source may hold more of them than
+    there is room left. One that floods gets half of it all, N that flood get 1/(N+1) each, and there is room for
+    whoever comes next.
     """
+    return min(room, max(crowd - total, (room - held + 1) // 2, 0))
+
+
+class Shares:
+    """Rows under way by source: `limit` of them at most, and of each source what `room_of_share` says."""
 
     __slots__ = ("_crowd", "_held", "_limit", "total")
 
@@ -30,16 +36,14 @@ class Shares:
 
     def room_for(self, source: Any) -> int:
         """Return how many rows a source may add now, one after the other."""
-        room = self._limit - self.total
-        return min(room, max(self._crowd - self.total, (room - self._held.get(source, 0) + 1) // 2, 0))
+        return room_of_share(self.room, self.total, self._held.get(source, 0), self._crowd)
 
     def take(self, source: Any) -> None:
         """Count a row in. Raises `Overloaded` where there is no room for it, and has then changed nothing."""
-        room = self._limit - self.total
-        held = self._held.get(source, 0)
+        room, held = self.room, self._held.get(source, 0)
         if not room:
             raise Overloaded(f"the ensemble is full ({self._limit} rows under way)")
-        if self.total >= self._crowd and held >= room:
+        if not room_of_share(room, self.total, held, self._crowd):
             raise Overloaded(f"this connection's share of the ensemble is full ({room} of {self._limit} rows)")
         self._held[source] = held + 1
         self.total += 1
