@@ -21,7 +21,9 @@ from tornado.util import _websocket_mask
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
+from handlers.hub_clock import HubClock
 from pipeline.errors import CloseCode, ConfigError
+from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.model_folder import Look, find_models, single_model
 from pipeline.model_watch import ModelWatch
@@ -53,8 +55,14 @@ class Server:
         self.stats = ServerStats()
         self.workers = WorkerPool(self.threads)
         is_explicit = settings.model_control == "explicit"
+        self.hub = Hub()
         self.repository = Repository(
-            self.stats, self.workers, self.threads, self._look, only=settings.load_models if is_explicit else None
+            self.stats,
+            self.workers,
+            self.threads,
+            self._look,
+            only=settings.load_models if is_explicit else None,
+            hub=self.hub,
         )
         self.watch = ModelWatch(
             self.repository,
@@ -64,6 +72,7 @@ class Server:
         self.heartbeat = Heartbeat(
             HeartbeatOptions(settings.ping_after_seconds, settings.pong_wait_seconds, settings.slow_consumer_seconds)
         )
+        self.hub_clock = HubClock(self.hub, self.heartbeat)
         self.stats.sockets = self.heartbeat.__len__
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
@@ -73,6 +82,7 @@ class Server:
             self.heartbeat,
             self.stats,
             KeyBudget(settings.max_keys),
+            self.hub,
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
         )
         self.stats.events = self.state.count_events
@@ -135,6 +145,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.http.close_all_connections(), 1.0)
         self.heartbeat.stop()
+        self.hub_clock.stop()
         self.workers.shutdown()
         return in_time
 

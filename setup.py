@@ -11,6 +11,7 @@ HOT_PATH = [
     "handlers/frames.py",
     "handlers/socket.py",
     "handlers/stream.py",
+    "handlers/watch.py",
     "pipeline/batch_policy.py",
     "pipeline/batching.py",
     "pipeline/delivery.py",

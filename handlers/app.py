@@ -29,7 +29,9 @@ from handlers.open_inference import (
 )
 from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
+from handlers.sse import EventsHandler
 from handlers.stream import StreamHandler
+from handlers.watch import WatchHandler
 from pipeline.errors import TooLarge
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.metrics import make_registry
@@ -82,6 +84,8 @@ DOORS: Final = (
         },
     ),
     Door("/v1/stream", StreamHandler),
+    Door("/v1/watch", WatchHandler),
+    Door("/v1/watch/sse", EventsHandler),
     Door("/v1/echo", EchoHandler),
     Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
     Door(

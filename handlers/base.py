@@ -24,6 +24,7 @@ from pipeline.errors import (
     UnknownModel,
     WaterspoutError,
 )
+from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
 from pipeline.repository import Repository
@@ -58,6 +59,7 @@ class ServerState:
     heartbeat: Heartbeat
     stats: ServerStats
     budget: KeyBudget
+    hub: Hub
     ready: bool = False
     draining: bool = False
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
@@ -159,10 +161,10 @@ class JsonHandler(tornado.web.RequestHandler):
             max_in_flight=settings.max_in_flight,
             max_keys=settings.max_keys_per_socket,
             key_idle_seconds=settings.key_idle_seconds,
-            overflow=Overflow(_choice(query, "overflow", [policy.value for policy in Overflow])),
-            silent=_choice(query, "reply", ["all", "none"]) == "none",
-            timings=_choice(query, "timings", ["0", "1"]) == "1",
-            lists=_choice(query, "tensors", ["bin", "list"]) == "list",
+            overflow=Overflow(choice_of(query, "overflow", [policy.value for policy in Overflow])),
+            silent=choice_of(query, "reply", ["all", "none"]) == "none",
+            timings=choice_of(query, "timings", ["0", "1"]) == "1",
+            lists=choice_of(query, "tensors", ["bin", "list"]) == "list",
             default_key=key,
         )
 
@@ -180,7 +182,7 @@ class NotFoundHandler(JsonHandler):
         self.reply({"error": body}, JSON, 404)
 
 
-def _choice(query: dict[str, str], name: str, choices: list[str]) -> str:
+def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:
     """Return a parameter, which must be one of `choices`; the first of them where it is absent."""
     value = query.get(name, choices[0])
     if value not in choices:

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,9 @@ class Beating(Protocol):
     @property
     def event_count(self) -> int:
         """How many events came."""
+
+    def live_streams(self) -> list[Any]:
+        """Return the `Stream`s of the socket."""
 
     def tick(self, now: float) -> None:
         """Take note that one interval has passed; `now` is the loop's time in seconds."""

@@ -25,6 +25,8 @@ _SSE: Final = "text/event-stream"
 class _Answers:
     """Takes a session's messages as they come; `changed` is set with each."""
 
+    name = "http"
+
     def __init__(self) -> None:
         self.by_seq: dict[int, list[Prediction | Failure]] = {}
         self.fresh: list[Prediction | Failure] = []

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from enum import Enum
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from handlers.frames import (
     SHORT_HEADERS,
@@ -75,6 +75,10 @@ class WebSocketConnection:
         """How many events came on this socket."""
         return 0
 
+    def live_streams(self) -> list[Any]:
+        """Return the `Stream`s of this socket."""
+        return []
+
     def opened(self) -> None:
         """React to the connection being ready."""
 
@@ -92,6 +96,12 @@ class WebSocketConnection:
         frame = SHORT_HEADERS[opcode][length] + payload if length < 126 else encode_frame(opcode, payload)
         if self._corked is not None:
             self._corked.append(frame)
+        else:
+            self.send_frame(frame)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send what is a frame already; dropped once closing has begun."""
+        if self._state is not _OPEN:
             return
         self.transport.write(frame)
         if self._stalled >= 0:

@@ -1,7 +1,7 @@
 """`/v1/stream` and `/v1/models/{model}/stream`: events in, predictions out."""
 
 import time
-from typing import Final
+from typing import Any, Final
 
 from handlers.base import SERVER_NAME, ServerState
 from handlers.frames import Opcode
@@ -24,7 +24,7 @@ _monotonic: Final = time.monotonic
 class StreamConnection(WebSocketConnection):
     """A WebSocket and its session."""
 
-    __slots__ = ("_codec", "_last_codec", "_server", "_session", "_welcome")
+    __slots__ = ("_codec", "_last_codec", "_name", "_server", "_session", "_welcome")
 
     def __init__(
         self,
@@ -41,6 +41,18 @@ class StreamConnection(WebSocketConnection):
         self._last_codec = codec or JSON
         self._session = Session(server.repository, self, options, server.budget, model, version)
         self._welcome: Welcome | None = None
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        if not self._name:
+            self._name = self._server.new_session_id()
+        return self._name
+
+    def live_streams(self) -> list[Any]:
+        """Return the streams of the session."""
+        return list(self._session.streams())
 
     def opened(self) -> None:
         """Welcome a client that chose a subprotocol."""
@@ -53,7 +65,7 @@ class StreamConnection(WebSocketConnection):
         server, single = self._server, len(models) == 1 and self._session.is_single
         self._welcome = Welcome(
             SERVER_NAME,
-            server.new_session_id(),
+            self.name,
             Limits(server.settings.max_message_bytes, server.settings.max_in_flight),
             model=models[0] if single else None,
             models=None if single else models,

@@ -1,14 +1,12 @@
-"""Hands a connection from Tornado over to a `WebSocketConnection` once the handshake's request was read."""
+"""Hands a connection from Tornado over to an `asyncio.Protocol` once its request was read."""
 
 import asyncio
 import contextlib
 import socket
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
-
-from handlers.socket import WebSocketConnection
 
 try:
     import uvloop
@@ -18,8 +16,27 @@ except ImportError:  # platforms without it
 _CHUNK = 65536
 
 
-async def take_over(stream: IOStream, response: bytes, connection: WebSocketConnection) -> None:
-    """Send the handshake's `response` and connect `connection` to the socket of the detached `stream`.
+class Connection(Protocol):
+    """What takes the connection: an `asyncio.Protocol` by its methods; a compiled class has no foreign base."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Handle bytes."""
+
+    def pause_writing(self) -> None:
+        """Send nothing for a while."""
+
+    def resume_writing(self) -> None:
+        """Send again."""
+
+
+async def take_over(stream: IOStream, response: bytes, connection: Connection) -> None:
+    """Send the `response` and connect `connection` to the socket of the detached `stream`.
 
     On uvloop the socket moves to a native transport. TLS sockets, and all sockets on other loops, stay on Tornado's
     IOStream: slower, with the same behaviour.
@@ -35,15 +52,15 @@ async def take_over(stream: IOStream, response: bytes, connection: WebSocketConn
             await StreamTransport(stream, connection).pump()
 
 
-async def _move_to_native(stream: IOStream, response: bytes, connection: WebSocketConnection) -> None:
+async def _move_to_native(stream: IOStream, response: bytes, connection: Connection) -> None:
     IOLoop.current().remove_handler(stream.fileno())
     sock = stream.socket.dup()
     stream.socket.close()
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sock.send(response) != len(response):
-            raise BlockingIOError("no room for the handshake's response")
-        protocol = cast(asyncio.Protocol, connection)  # by its methods; a compiled class has no foreign base
+            raise BlockingIOError("no room for the response")
+        protocol = cast(asyncio.Protocol, connection)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, sock)
     except OSError:
         sock.close()
@@ -53,7 +70,7 @@ async def _move_to_native(stream: IOStream, response: bytes, connection: WebSock
 class StreamTransport(asyncio.Transport):
     """Tornado's IOStream under the face of an asyncio transport."""
 
-    def __init__(self, stream: IOStream, connection: WebSocketConnection) -> None:
+    def __init__(self, stream: IOStream, connection: Connection) -> None:
         super().__init__()
         self._stream = stream
         self._connection = connection

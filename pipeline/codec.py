@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
@@ -18,12 +18,18 @@ from pipeline.messages import (
     ServerMessage,
     Subprotocol,
 )
+from pipeline.watch_messages import WatchMessage, WatchOrder
 
 MAX_MESSAGES_PER_FRAME: Final = 1024
 
 _LONGEST_SEARCHED: Final = 65536  # bytes of a text that are searched for a NaN to name
 _OPERATIONS: Final = tuple(message.__struct_config__.tag for message in get_args(Control))
+_WATCH_OPERATIONS: Final = tuple(message.__struct_config__.tag for message in get_args(WatchOrder))
 _FOREIGN: Final = (msgspec.MsgspecError, RecursionError, ValueError)  # what decoding raises
+
+
+T = TypeVar("T")
+OrderT = TypeVar("OrderT", bound=WatchOrder)
 
 
 class Refused(msgspec.Struct):
@@ -38,6 +44,7 @@ class Codec:
 
     __slots__ = (
         "_control",
+        "_order",
         "_salvage",
         "_split",
         "decode_event",
@@ -61,8 +68,9 @@ class Codec:
         #: The same for data that is numbers: quicker for models that take floats, where it does not raise.
         self.decode_numbers: Callable[[bytes], Event] = decoder(NumbersEvent if is_text else BinaryNumbersEvent).decode
         #: A message, or a list of messages, to bytes.
-        self.encode: Callable[[ServerMessage | list[ServerMessage]], bytes] = module.Encoder().encode
+        self.encode: Callable[[ServerMessage | WatchMessage | list[ServerMessage]], bytes] = module.Encoder().encode
         self._split: Callable[[bytes], list[Any]] = decoder(list[msgspec.Raw]).decode
+        self._order: Callable[[Any], WatchOrder] = decoder(WatchOrder).decode
         self._control: Callable[[Any], Control] = decoder(Control).decode
         self._salvage: Callable[[Any], Salvage] = decoder(Salvage).decode
 
@@ -82,15 +90,35 @@ class Codec:
 
     def decode_each(self, payload: bytes) -> list[Event | Control | Refused]:
         """Decode message by message, so that a bad one in a list does not take its neighbours with it."""
+        return self._each(payload, self._decode_one)
+
+    def decode_orders(self, payload: bytes) -> list[WatchOrder | Refused]:
+        """Decode the messages of a watcher in the same way."""
+        return self._each(payload, self._decode_order)
+
+    def check_order(self, fields: dict[str, Any], kind: type[OrderT]) -> OrderT:
+        """Return the order that these fields make. Raises `InvalidMessage` that names the one that is wrong."""
+        try:
+            return msgspec.convert(fields, kind)
+        except msgspec.ValidationError as error:
+            raise _translate(error) from error
+
+    def _each(self, payload: bytes, decode: Callable[[Any], T]) -> list[T | Refused]:
         try:
             items = self.split(payload)
         except _FOREIGN as error:
             return [Refused((self.is_text and _find_constant(payload)) or _translate(error))]
         if items is None:
-            return [self._decode_one(payload)]
+            return [decode(payload)]
         if len(items) > MAX_MESSAGES_PER_FRAME:
             return [Refused(TooLarge(f"a frame may hold {MAX_MESSAGES_PER_FRAME} messages, got {len(items)}"))]
-        return [self._decode_one(item) for item in items]
+        return [decode(item) for item in items]
+
+    def _decode_order(self, item: Any) -> WatchOrder | Refused:
+        try:
+            return self._order(item)
+        except _FOREIGN as error:
+            return Refused(_translate(error, operations=_WATCH_OPERATIONS))
 
     def _decode_one(self, item: Any) -> Event | Control | Refused:
         salvage = Salvage()
@@ -124,7 +152,7 @@ _MISSING = re.compile(r"^Object missing required field `(?P<field>.*)`$", re.DOT
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
 
 
-def _translate(error: Exception, fields: Sequence[str] = ()) -> InvalidMessage:
+def _translate(error: Exception, fields: Sequence[str] = (), operations: Sequence[str] = _OPERATIONS) -> InvalidMessage:
     """Return msgspec's complaint in the protocol's words: the field first, then what was expected."""
     if isinstance(error, RecursionError):
         return InvalidMessage("the message is nested too deep")
@@ -133,7 +161,7 @@ def _translate(error: Exception, fields: Sequence[str] = ()) -> InvalidMessage:
     if not isinstance(error, msgspec.ValidationError):
         return InvalidMessage(str(error)[:200])
     if str(error).startswith("Invalid value ") and str(error).endswith("`$.op`"):
-        return InvalidMessage(f"op: expected one of {', '.join(_OPERATIONS)}")
+        return InvalidMessage(f"op: expected one of {', '.join(operations)}")
     matched = _PATH.match(str(error))
     text, path = (matched["text"], matched["path"]) if matched else (str(error), None)
     if unknown := _UNKNOWN.match(text):

@@ -82,6 +82,7 @@ class Engine:
             self.submit = self._submit
         self._blank = runner.blank_row()[0] if policy.allowed_batch_sizes and stackable else None
         self.stats = ModelStats(self._batcher.__len__)
+        self.observer: Any = None  # an `Observer` while somebody watches
 
     def __repr__(self) -> str:
         running = self._slots - self._free_slots
@@ -282,6 +283,7 @@ class Engine:
 
     def _deliver(self, jobs: list[Job], outcome: Outcome) -> None:
         if isinstance(outcome, BatchResult):
+            outcome.observer = self.observer
             finish_all(jobs, outcome)
             self.stats.observe(jobs, outcome.started_at, _monotonic(), outcome.run_seconds)
             return

@@ -36,6 +36,7 @@ class Ensemble:
         self.max_batch_size: int = min([model.max_batch_size for model in models])
         self.max_queue_size: int = min([model.max_queue_size for model in models])
         self.stats = ModelStats(self.__len__)
+        self.observer: Any = None  # an `Observer` while somebody watches
         self._labels = labels
         self._loop = asyncio.get_running_loop()
         self._shares = Shares(self.max_queue_size, self.max_batch_size)
@@ -181,6 +182,7 @@ class Ensemble:
         batches = [batch for batch, _ in runs[0]]
         result.started_at = min([batch.started_at for batch in batches])
         result.run_seconds = sum([batch.run_seconds for batch in batches])
+        result.observer = self.observer
         return result
 
 

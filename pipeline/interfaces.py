@@ -75,6 +75,10 @@ class Models(Protocol):
 class Outlet(Protocol):
     """Where a session's messages go."""
 
+    @property
+    def name(self) -> str:
+        """What watchers call the stream of events without a key, after a `~`."""
+
     def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
         """Send one message; `seq` numbers the event it answers."""
 

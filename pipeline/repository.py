@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from pipeline.errors import ConfigError, UnknownModel
+from pipeline.hub import Hub
 from pipeline.messages import ModelInfo
 from pipeline.model_folder import Found, Look, moving
 from pipeline.routes import Route
@@ -29,13 +30,15 @@ class Repository:
         *,
         only: Collection[str] | None = None,
         settle_seconds: float = 0.3,
+        hub: Hub | None = None,
     ) -> None:
         """Make it; nothing is loaded yet.
 
         `look` is called in a thread. `only` names the models to serve until `load` names others; None: all there are.
+        `hub` is where predictions can be watched.
         Files are at rest when two looks, `settle_seconds` apart, find them equal.
         """
-        self._loader = VersionLoader(stats, workers, cores, self.get)
+        self._loader = VersionLoader(stats, workers, cores, self.get, hub or Hub())
         self._find = look
         self._settle_seconds = settle_seconds
         self._models: dict[str, Versions] = {}

@@ -13,10 +13,21 @@ class BatchResult:
     """The outputs of one run, one array `[rows, ...]` per output.
 
     `byte_rows` and `list_rows` are what `rows` has made so far. `started_at` (monotonic seconds), `run_seconds` and
-    `size` (rows) describe the run.
+    `size` (rows) describe the run. `observer` shows the predictions to those who watch the model; None: nobody does.
     """
 
-    __slots__ = ("_cells", "_specs", "arrays", "byte_rows", "labels", "list_rows", "run_seconds", "size", "started_at")
+    __slots__ = (
+        "_cells",
+        "_specs",
+        "arrays",
+        "byte_rows",
+        "labels",
+        "list_rows",
+        "observer",
+        "run_seconds",
+        "size",
+        "started_at",
+    )
 
     def __init__(self, specs: Sequence[TensorSpec], arrays: Sequence[Array], labels: dict[str, list[str]]) -> None:
         self._specs = specs
@@ -29,6 +40,7 @@ class BatchResult:
         self.size = len(arrays[0])
         self.started_at = 0.0
         self.run_seconds = 0.0
+        self.observer: Any = None
 
     def keep(self, rows: int) -> None:
         """Forget all but the first `rows` rows; call it before any is read."""

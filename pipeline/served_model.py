@@ -12,9 +12,11 @@ from pipeline.batching import NEVER, BatchPolicy
 from pipeline.engine import Engine
 from pipeline.errors import InvalidInput
 from pipeline.graph_spec import ModelSpec, sample_spec
+from pipeline.hub import Hub
 from pipeline.loaded_model import LoadedModel
 from pipeline.messages import BatchingInfo, ModelInfo, StepInfo, TensorInfo, WindowInfo
 from pipeline.model_config import ModelConfig
+from pipeline.observer import Observer
 from pipeline.stats import ModelStats
 from pipeline.tensors import ABSENT, DTYPES, Cell, Entry, Row, Shapes, TensorSpec, bare_input, joined_entries
 from pipeline.window import Window
@@ -30,6 +32,7 @@ class RowEngine(Protocol):
     """What runs a model's rows: an `Engine`, or the `Ensemble` of several models."""
 
     stats: ModelStats
+    observer: Any
 
     @property
     def submit(self) -> Callable[[Any], Any]:
@@ -95,6 +98,7 @@ class ServedModel:
         self.max_batch_size = max_batch_size
         self.max_queue_size = max_queue_size
         self.engine = engine
+        self.observer: Observer | None = None
         self.submit = engine.submit
         self.admit = engine.admit
         self.cancel = engine.cancel
@@ -128,6 +132,12 @@ class ServedModel:
         self._holders -= 1
         if not self._holders and self._let_go is not None:
             self._let_go.set()
+
+    def observe(self, hub: Hub | None) -> None:
+        """Publish each prediction there from now on; None: publish none."""
+        spec = self.spec
+        watched = Observer(hub, self.name, self.version, spec.inputs, spec.outputs) if hub is not None else None
+        self.observer = self.engine.observer = watched
 
     async def retired(self) -> None:
         """Close the model once no ensemble holds it and all that it had is answered."""

@@ -160,7 +160,7 @@ class Session:
     def close(self) -> None:
         """Cancel what is under way and give all keys back: the connection is gone."""
         self.drain()
-        for stream in self._all_streams():
+        for stream in self.streams():
             stream.cancel()
         self._budget.count -= len(self._streams or ())
         self._streams = None
@@ -171,7 +171,7 @@ class Session:
         if now < self._next_eviction:
             return
         self._next_eviction = now + self.options.key_idle_seconds / 8
-        for stream in self._all_streams():
+        for stream in self.streams():
             stream.let_go()
             if stream.route.current is not stream.model:
                 self._catch_up(stream)
@@ -186,7 +186,7 @@ class Session:
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
         elif isinstance(message, Reset):
-            for stream in self._all_streams():
+            for stream in self.streams():
                 wanted = message.model is None or message.model == stream.route.name
                 key = message.key if message.key is not None else self.options.default_key
                 if wanted and stream.key == key and stream.window is not None:
@@ -337,9 +337,11 @@ class Session:
                 del self._streams[route.name, route.version, stream.key]
                 self._budget.count -= 1
         for stream in streams:
+            stream.end()
             if stream.window:
                 gap = Gap(len(stream.window), why, stream.key, self.model_of(stream))
                 self.outlet.send_message(gap, stream.codec)
 
-    def _all_streams(self) -> list[Stream]:
+    def streams(self) -> list[Stream]:
+        """Return all keys, and the stream of the events without one."""
         return [*(self._streams or {}).values(), *(self._defaults or {}).values()]

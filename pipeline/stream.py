@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class StreamJob(Job):
     """A row of a stream, with what its answer needs."""
 
-    __slots__ = ("codec", "event", "seq")
+    __slots__ = ("codec", "event", "glimpse", "seq")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class StreamJob(Job):
         self.event = event
         self.seq = seq
         self.codec = codec
+        self.glimpse: Any = None  # an `observer.Glimpse` where somebody watches
 
 
 class Stream:
@@ -63,6 +64,8 @@ class Stream:
         "default_timeout",
         "dropped",
         "key",
+        "latest",
+        "latest_at",
         "max_timeout",
         "model",
         "outlet",
@@ -71,6 +74,7 @@ class Stream:
         "row_bytes",
         "session",
         "source",
+        "topic",
         "used_at",
         "window",
     )
@@ -89,12 +93,20 @@ class Stream:
         self.pending: dict[int, StreamJob] = {}
         self.dropped = 0  # events dropped by policy and not yet told
         self.used_at = now
+        self.latest: Prediction | None = None  # the last one, and when it was made
+        self.latest_at = 0.0
+        self.topic: Any = None  # a `topics.Topic`, once somebody has watched
         self._head = 0  # number of the oldest pending job; may lag behind after a drop
         self._tail = 0  # number of the next job to accept
         self._settled: dict[int, Prediction | Failure] = {}  # answers of pending jobs that wait for their turn
 
     def __repr__(self) -> str:
         return f"<Stream {self.route.name}/{self.key} pending={len(self.pending)} dropped={self.dropped}>"
+
+    @property
+    def topic_key(self) -> str:
+        """How watchers know this stream among those of its model."""
+        return self.key if self.key is not None else f"~{self.outlet.name}"
 
     @property
     def is_disposable(self) -> bool:
@@ -186,7 +198,11 @@ class Stream:
                 "run": round(result.run_seconds * 1e6),
                 "batch": result.size,
             }
+        self.latest = answer
+        self.latest_at = result.started_at + result.run_seconds
         number = job.number
+        if result.observer is not None:
+            job.glimpse = result.observer.glimpse(result, row)
         if number != self._head or self.dropped or self._settled:
             self._settle(job, answer)
         elif self.pending.pop(number, None) is not None:  # else cancelled: its socket is gone
@@ -194,6 +210,8 @@ class Stream:
             session.in_flight -= 1
             if not session.silent:
                 self.outlet.send_message(answer, codec, job.seq)
+            if job.glimpse is not None:
+                job.glimpse.publish(self, job, answer)
 
     def fail(self, job: StreamJob, error: WaterspoutError) -> None:
         """Answer a job with an error."""
@@ -206,6 +224,13 @@ class Stream:
         self.session.in_flight -= len(self.pending)
         self.pending.clear()
         self._settled.clear()
+        self.end()
+
+    def end(self) -> None:
+        """Tell those who watch that nothing more will come."""
+        if self.topic is not None:
+            self.topic.release()
+            self.topic = None
 
     def _settle(self, job: StreamJob, answer: Prediction | Failure) -> None:
         """Send an answer in its turn."""
@@ -229,6 +254,8 @@ class Stream:
                 session.outlet.send_message(gap, job.codec)
             if not (session.silent and isinstance(answer, Prediction)):
                 session.outlet.send_message(answer, job.codec, job.seq)
+            if job.glimpse is not None and isinstance(answer, Prediction):
+                job.glimpse.publish(self, job, answer)
         self._head = self._tail
 
 

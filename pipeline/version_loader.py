@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pipeline.config_files import read_config
 from pipeline.errors import ConfigError
+from pipeline.hub import Hub
 from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import ModelConfig
 from pipeline.model_folder import Fingerprint, Found, FoundVersion, fingerprint
@@ -32,8 +33,9 @@ class VersionLoader:
     cannot be loaded replaces nothing.
     """
 
-    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find) -> None:
-        """`find` is `Repository.get`, for the steps of ensembles."""
+    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find, hub: Hub) -> None:
+        """`find` is `Repository.get`, for the steps of ensembles; `hub` is where predictions are watched."""
+        self._hub = hub
         self._stats = stats
         self._workers = workers
         self._cores = cores
@@ -184,6 +186,7 @@ class VersionLoader:
         versions.reasons.pop(item.version, None)
         self._stats.models[model.name, model.version] = model.engine.stats
         log.info("model %s version %s is ready: batches of up to %d", model.name, model.version, model.max_batch_size)
+        self._hub.add_model(model)
         versions.publish()
         if former is not None:
             self._retire(versions, former)
@@ -207,6 +210,7 @@ class VersionLoader:
     async def _see_out(self, versions: Versions, model: ServedModel) -> None:
         """Close a model that no route leads to, once it has answered what it has."""
         await model.retired()
+        self._hub.remove_model(model)
         versions.retiring.remove(model)
         place = model.name, model.version
         if self._stats.models.get(place) is model.engine.stats:

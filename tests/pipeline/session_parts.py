@@ -141,6 +141,8 @@ class Sent(NamedTuple):
 class RecordingOutlet:
     """Keeps what a session sends; `on_send` may react to it."""
 
+    name = "recording"
+
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.closed: list[int] = []

@@ -29,6 +29,8 @@ INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 class Sent:
     """Keeps what a session sends."""
 
+    name = "sent"
+
     def __init__(self) -> None:
         self.messages: list[ServerMessage] = []
 

@@ -1,0 +1,165 @@
+"""`GET /v1/watch/sse`: what `/v1/watch` sends, as server-sent events, for places where WebSockets do not pass."""
+
+import asyncio
+import os
+from typing import Any, Final, cast
+
+from handlers.base import JsonHandler, ServerState
+from handlers.heartbeat import Heartbeat
+from handlers.takeover import take_over
+from pipeline.audience import Choice
+from pipeline.codec import JSON
+from pipeline.errors import InvalidMessage, ShuttingDown
+from pipeline.messages import Goaway
+from pipeline.topics import ALERTS, STATS, read_patterns
+from pipeline.watch_messages import DEFAULT_HZ, Subscribe
+
+_PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
+_HIGH_WATER: Final = 256 * 1024  # unsent bytes at which nothing more is sent
+_RECONNECT_IN_MS: Final = 1000
+_QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
+_RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
+_HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
+    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % _RECONNECT_IN_MS
+)
+
+
+class Events:
+    """Messages as events (an `audience.Format`); the last of a payload has the id from which a client can go on."""
+
+    codec = JSON
+    lists = True
+
+    def __init__(self, marked: tuple[str, ...] = ()) -> None:
+        """Make it; `marked` is the topic of the server whose events have ids, without one those of predictions have."""
+        self._marked = marked
+
+    def pack(self, messages: list[bytes], choice: Choice, position: int) -> bytes:
+        """Return the events."""
+        is_own = choice.patterns in ((STATS,), (ALERTS,))
+        has_id = choice.patterns == self._marked if self._marked else not is_own
+        *others, last = [b"data: %b\n\n" % message for message in messages]
+        return b"".join((*others, b"id: %b-%d\n" % (_RUN.encode(), position) if has_id else b"", last))
+
+
+EVENTS: Final = Events()
+ALERT_EVENTS: Final = Events((ALERTS,))
+
+
+class EventConnection:
+    """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
+
+    event_count = 0
+
+    def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
+        self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
+        self._heartbeat: Heartbeat = state.heartbeat
+        self._max_write_bytes = state.settings.max_write_bytes
+        self._hub = state.hub
+        self._wanted = wanted
+        self._since = since
+        self._shard = 0
+        self._quiet = 0  # ticks since something was sent
+        self._stalled = -1  # ticks since the client stopped reading; -1: it reads
+        self._transport: asyncio.Transport
+
+    def __repr__(self) -> str:
+        return f"<EventConnection {' '.join(self._wanted.topics)} quiet={self._quiet} stalled={self._stalled}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to watch."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=min(_HIGH_WATER, self._max_write_bytes))
+        self._shard = self._heartbeat.add(self)
+        wanted = self._wanted
+        self._hub.subscribe(self, wanted.topics, wanted.hz, inputs=wanted.inputs, since=self._since)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Watch no more."""
+        del exc
+        self._hub.leave(self)
+        self._heartbeat.discard(self, self._shard)
+
+    def data_received(self, data: bytes) -> None:
+        """Overlook what a client says after its request."""
+
+    def eof_received(self) -> bool:
+        """Let the transport close itself."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Send nothing to a client that does not read."""
+        self._stalled = 0
+        self._hub.pause(self)
+
+    def resume_writing(self) -> None:
+        """Go on with the latest of everything."""
+        self._stalled = -1
+        self._hub.resume(self)
+
+    def deliver(self, payload: bytes) -> None:
+        """Send packed events."""
+        self._quiet = 0
+        if not self._transport.is_closing():
+            self._transport.write(payload)
+
+    def tell(self, message: Any) -> None:
+        """Send a message that is no update, under its name."""
+        name = message.__struct_config__.tag
+        self.deliver(b"event: %b\ndata: %b\n\n" % (str(name).encode(), JSON.encode(message)))
+
+    def live_streams(self) -> list[Any]:
+        """Return nothing: no events come here."""
+        return []
+
+    def tick(self, now: float) -> None:
+        """Take note that one heartbeat interval has passed."""
+        del now
+        self._quiet += 1
+        if self._stalled >= 0:
+            self._stalled += 1
+            if self._stalled > self._heartbeat.slow_after:
+                self.abort()
+        elif self._quiet >= _QUIET_TICKS:
+            self.deliver(b":\n\n")
+
+    def go_away(self, reason: str) -> None:
+        """Announce the end."""
+        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the response."""
+        del code, reason
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._transport.abort()
+
+
+class EventsHandler(JsonHandler):
+    """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
+
+    async def get(self) -> None:
+        """Check what is asked for, then go on for as long as the client listens."""
+        query = self.query(_PARAMETERS)
+        if self.state.draining:
+            raise ShuttingDown("the server is shutting down")
+        fields: dict[str, Any] = {"topics": [text.decode() for text in self.request.query_arguments.get("topics", [])]}
+        if "inputs" in query:
+            fields["inputs"] = {"0": False, "1": True}.get(query["inputs"], query["inputs"])
+        try:
+            fields["hz"] = float(query.get("hz", DEFAULT_HZ))
+        except ValueError as error:
+            raise InvalidMessage(f"hz: expected a number, got {query['hz'][:100]!r}") from error
+        wanted = JSON.check_order(fields, Subscribe)
+        read_patterns(wanted.topics)
+        connection = EventConnection(self.state, wanted, _position_of(self.request.headers.get("Last-Event-ID", "")))
+        await take_over(self.detach(), _HEAD, connection)
+
+
+def _position_of(event_id: str) -> int:
+    """Return how far a client has come; 0 where it is new, or the server is."""
+    run, _, position = event_id.partition("-")
+    return int(position) if run == _RUN and position.isascii() and position.isdigit() and len(position) < 19 else 0

@@ -1,0 +1,167 @@
+"""`/v1/watch`: predictions, statistics and alerts for those who look on."""
+
+from typing import Any, Final
+
+from handlers.base import SERVER_NAME, ServerState, choice_of
+from handlers.frames import Opcode, encode_frame
+from handlers.socket import WebSocketConnection
+from handlers.upgrade import UpgradeHandler
+from pipeline.audience import Choice
+from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
+from pipeline.errors import CloseCode, InvalidMessage, WaterspoutError
+from pipeline.messages import Failure, Goaway, Ping, Pong
+from pipeline.stream import error_body
+from pipeline.watch_messages import (
+    MAX_PATTERNS,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    Unsubscribed,
+    WatchLimits,
+    WatchOrder,
+    WatchWelcome,
+)
+
+_TEXT: Final = int(Opcode.TEXT)
+_BINARY: Final = int(Opcode.BINARY)
+_PARAMETERS: Final = frozenset(("tensors",))
+_RECONNECT_IN_MS: Final = 1000
+_MAX_MALFORMED: Final = 100  # in a row
+
+
+class Frames:
+    """Messages in WebSocket frames (a `hub.Format`)."""
+
+    def __init__(self, codec: Codec, *, lists: bool) -> None:
+        self.codec = codec
+        self.lists = lists
+
+    def __repr__(self) -> str:
+        return f"<Frames {self.codec.name} lists={self.lists}>"
+
+    def pack(self, messages: list[bytes], choice: Choice, position: int) -> bytes:
+        """Return a frame that holds one message, or a list of them."""
+        del choice, position
+        if self.codec.is_text:
+            payload = messages[0] if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
+            return encode_frame(_TEXT, payload)
+        count = len(messages)
+        head = b"" if count == 1 else bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+        return encode_frame(_BINARY, head + b"".join(messages))
+
+
+JSON_FRAMES: Final = Frames(JSON, lists=True)
+MSGPACK_FRAMES: Final = Frames(MSGPACK, lists=False)
+MSGPACK_LISTS: Final = Frames(MSGPACK, lists=True)
+
+
+class WatchConnection(WebSocketConnection):
+    """A WebSocket that watches (an `audience.Watcher`)."""
+
+    __slots__ = ("_chosen", "_has_subscribed", "_lists", "_malformed", "_server", "format")
+
+    def __init__(self, server: ServerState, codec: Codec | None, *, lists: bool) -> None:
+        settings = server.settings
+        super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
+        self._server = server
+        self._lists = lists
+        self._chosen = codec  # None: no subprotocol, the first frame tells
+        self._malformed = 0
+        self._has_subscribed = False
+        self.format = self._format_of(codec or JSON)
+
+    def opened(self) -> None:
+        """Welcome a client that chose a subprotocol."""
+        if self._chosen is not None:
+            server = self._server
+            limits = WatchLimits(server.settings.max_message_bytes, MAX_PATTERNS)
+            models = server.repository.describe_all()
+            self.tell(WatchWelcome(SERVER_NAME, server.new_session_id(), limits, models))
+
+    def message_received(self, opcode: int, payload: bytes) -> None:
+        """Do what the client orders."""
+        codec = self._chosen
+        if codec is None:
+            codec = JSON if opcode == _TEXT else MSGPACK
+            if not self._has_subscribed:
+                self.format = self._format_of(codec)
+        elif codec.is_text is not (opcode == _TEXT):
+            kind = "text" if codec.is_text else "binary"
+            self._refuse(InvalidMessage(f"expected {kind} frames on a {codec.subprotocol} socket"), is_malformed=True)
+            return
+        for order in codec.decode_orders(payload):
+            if isinstance(order, Refused):
+                self._refuse(order.error, is_malformed=True)
+                continue
+            try:
+                self._obey(order)
+                self._malformed = 0
+            except WaterspoutError as error:
+                self._refuse(error, is_malformed=False)
+
+    def deliver(self, payload: bytes) -> None:
+        """Send a packed frame."""
+        self.send_frame(payload)
+
+    def tell(self, message: Any) -> None:
+        """Send one message that is for this watcher alone."""
+        codec = self.format.codec
+        self.send(_TEXT if codec.is_text else _BINARY, codec.encode(message))
+
+    def go_away(self, reason: str) -> None:
+        """Announce the end."""
+        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+
+    def pause_writing(self) -> None:
+        """Send nothing to a client that does not read."""
+        super().pause_writing()
+        self._server.hub.pause(self)
+
+    def resume_writing(self) -> None:
+        """Go on with the latest of everything."""
+        super().resume_writing()
+        self._server.hub.resume(self)
+
+    def closed(self) -> None:
+        """Watch no more."""
+        self._server.hub.leave(self)
+
+    def _format_of(self, codec: Codec) -> Frames:
+        return JSON_FRAMES if codec.is_text else MSGPACK_LISTS if self._lists else MSGPACK_FRAMES
+
+    def _obey(self, order: WatchOrder) -> None:
+        hub = self._server.hub
+        if isinstance(order, Subscribe):
+            hub.subscribe(self, order.topics, order.hz, inputs=order.inputs)
+            self._has_subscribed = True
+            self.tell(Subscribed(order.topics, order.hz, order.inputs))
+        elif isinstance(order, Unsubscribe):
+            hub.unsubscribe(self, order.topics)
+            self.tell(Unsubscribed(order.topics))
+        elif isinstance(order, Ping):
+            self.tell(Pong(order.t))
+
+    def _refuse(self, error: WaterspoutError, *, is_malformed: bool) -> None:
+        self._server.stats.errors[error.code] += 1
+        self.tell(Failure(error=error_body(error)))
+        if is_malformed:
+            self._malformed += 1
+            if self._malformed >= _MAX_MALFORMED:
+                self.close(CloseCode.MALFORMED_MESSAGES, f"{self._malformed} malformed messages in a row")
+
+
+class WatchHandler(UpgradeHandler):
+    """`GET /v1/watch`."""
+
+    async def get(self, *path: str) -> None:
+        """Upgrade."""
+        self._is_list = choice_of(self.query(_PARAMETERS), "tensors", ["bin", "list"]) == "list"
+        await super().get(*path)
+
+    def select_subprotocol(self, offered: list[str]) -> str | None:
+        """Return the first offered encoding."""
+        return next((name for name in offered if name in CODECS), None)
+
+    def make_connection(self, subprotocol: str | None) -> WatchConnection:
+        """Return a connection that watches nothing yet."""
+        return WatchConnection(self.state, CODECS[subprotocol] if subprotocol else None, lists=self._is_list)

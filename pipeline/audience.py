@@ -1,0 +1,185 @@
+"""Those who watch the same topics at the same rate in the same form: what is sent to them is made once."""
+
+import logging
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+from pipeline.codec import Codec
+from pipeline.messages import Gap
+from pipeline.topics import Pattern, Topic
+
+log = logging.getLogger(__name__)
+
+MESSAGES_PER_PAYLOAD = 64
+WATCHERS_PER_TURN = 64
+
+
+class Format(Protocol):
+    """How messages travel to a watcher. Watchers with the same format share payloads."""
+
+    @property
+    def codec(self) -> Codec:
+        """The encoding of each message."""
+
+    @property
+    def lists(self) -> bool:
+        """Whether tensors are lists in MessagePack too."""
+
+    def pack(self, messages: list[bytes], choice: "Choice", position: int) -> bytes:
+        """Return encoded messages as they leave; with them a watcher has all of its choice up to `position`."""
+
+
+class Watcher(Protocol):
+    """Who gets messages."""
+
+    @property
+    def format(self) -> Format:
+        """How they travel."""
+
+    def deliver(self, payload: bytes) -> None:
+        """Send what a `Format` has packed."""
+
+    def tell(self, message: Any) -> None:
+        """Send one message that is for this watcher alone."""
+
+
+class Choice(NamedTuple):
+    """What a watcher wants: the topics that fit any of the patterns, `hz` times a second at most."""
+
+    patterns: tuple[str, ...]
+    hz: float
+    inputs: bool
+
+
+class Lag(NamedTuple):
+    """How far a watcher is behind: the position it has all up to, and what its audience had been sent until then."""
+
+    position: int
+    sent: int | None  # None: it is new, and has missed nothing
+
+
+class Audience:
+    """The watchers of one choice in one format. All times are monotonic seconds.
+
+    `members` get what is sent; whoever is `behind` does not read, or is being told what it has missed. What waits is
+    one entry per topic, whoever reads or not: a watcher that stalls costs nothing until it reads again.
+    """
+
+    def __init__(
+        self, choice: Choice, patterns: list[Pattern], form: Format, log_of: Collection[Topic] | None = None
+    ) -> None:
+        """`log_of`: what is sent is no changing value, but each entry of this log, at once."""
+        self.choice = choice
+        self.patterns = patterns
+        self.format = form
+        self.interval = 1 / choice.hz
+        self.due_at = 0.0
+        self.members: dict[Watcher, None] = {}
+        self.behind: dict[Watcher, Lag] = {}
+        self.topics: dict[Topic, None] = {}  # that fit, the other way round than `Topic.audiences`
+        self.log_of = log_of
+        self.pending: dict[Topic, None] = {}
+        self.position = 0  # members have all that changed up to here
+        self.sent = 0  # messages
+
+    def __repr__(self) -> str:
+        members = f"members={len(self.members)} behind={len(self.behind)}"
+        return f"<Audience {' '.join(self.choice.patterns)} {members} pending={len(self.pending)}>"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is left."""
+        return not self.members and not self.behind
+
+    def fits(self, topic: str) -> bool:
+        """Return whether a topic is to be sent."""
+        return any(pattern.fits(topic) for pattern in self.patterns)
+
+    def fits_model(self, model: str) -> bool:
+        """Return whether any topic of a model can be one to send."""
+        return any(pattern.fits_model(model) for pattern in self.patterns)
+
+    def add(self, topic: Topic) -> None:
+        """Watch one more topic."""
+        self.topics[topic] = None
+        topic.audiences.append(self)
+
+    def forget(self, topic: Topic) -> None:
+        """Watch a topic no more that nobody publishes to."""
+        self.topics.pop(topic, None)
+        self.pending.pop(topic, None)
+
+    def close(self) -> None:
+        """Watch no topic any more."""
+        for topic in self.topics:
+            topic.audiences.remove(self)
+        self.topics.clear()
+
+    def start(self, watcher: Watcher, since: int) -> None:
+        """Take a watcher that has everything up to a position; it is to `catch_up` once it reads."""
+        self.behind[watcher] = Lag(since, None)
+
+    def leave(self, watcher: Watcher) -> int:
+        """Let a watcher go; return the position up to which it has everything."""
+        self.members.pop(watcher, None)
+        lag = self.behind.pop(watcher, None)
+        return self.position if lag is None else lag.position
+
+    def pause(self, watcher: Watcher) -> None:
+        """Send nothing to a watcher that does not read."""
+        if watcher in self.members:
+            del self.members[watcher]
+            self.behind.setdefault(watcher, Lag(self.position, self.sent))
+
+    def send(self, position: int) -> Iterator[None]:
+        """Send what is pending to all members, a little in each step."""
+        pending, self.pending = list(self.pending), {}
+        while pending:
+            chunk, pending = pending[:MESSAGES_PER_PAYLOAD], pending[MESSAGES_PER_PAYLOAD:]
+            payload = self._pack(chunk, self.position if pending else position)
+            if payload is not None:
+                members = iter(list(self.members))
+                while turn := list(islice(members, WATCHERS_PER_TURN)):
+                    for member in turn:
+                        if member in self.members:
+                            member.deliver(payload)
+                    yield
+            self.sent += len(chunk)
+        self.position = position
+
+    def catch_up(self, watcher: Watcher) -> Iterator[None]:
+        """Tell a watcher what has changed since it fell behind, a little in each step."""
+        lag = self.behind.get(watcher)
+        if lag is None:
+            return
+        missed = sorted(
+            (
+                (topic.changed, topic)
+                for topic in (self.topics if self.log_of is None else self.log_of)
+                if topic.changed > lag.position and topic.latest is not None
+            ),
+            key=lambda item: item[0],
+        )
+        if lag.sent is not None and (lost := self.sent - lag.sent - len(missed)) > 0:
+            watcher.tell(Gap(lost, "slow_consumer"))
+        while missed:
+            chunk, missed = missed[:MESSAGES_PER_PAYLOAD], missed[MESSAGES_PER_PAYLOAD:]
+            if watcher not in self.members or watcher not in self.behind:
+                return  # it has stalled again, or left
+            position = chunk[-1][0]
+            if (payload := self._pack([topic for _, topic in chunk], position)) is not None:
+                watcher.deliver(payload)
+            self.behind[watcher] = Lag(position, self.sent)
+            yield
+        if watcher in self.members:
+            self.behind.pop(watcher, None)
+
+    def _pack(self, topics: list[Topic], position: int) -> bytes | None:
+        messages = []
+        for topic in topics:
+            try:
+                messages.append(topic.encoded(self.format.codec, lists=self.format.lists, inputs=self.choice.inputs))
+            except Exception:  # a prediction that this encoding does not have is not worth the others
+                log.exception("topic %s could not be encoded", topic.name)
+        return self.format.pack(messages, self.choice, position) if messages else None

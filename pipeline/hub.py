@@ -1,0 +1,286 @@
+"""From predictions to watchers: topics, subscriptions and conflation.
+
+What is published costs the same whoever watches: the topic is noted as changed. `flush`, at most 60 times a second,
+tells each audience that is due about the topics that have changed since it was told last, the latest value of each.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+from pipeline.audience import Audience, Choice, Format, Watcher
+from pipeline.errors import InvalidMessage
+from pipeline.topics import ALERTS, STATS, Pattern, Topic, Value, read_patterns
+from pipeline.watch_messages import MAX_PATTERNS
+
+NEVER: Final = float("inf")
+AT_ONCE_HZ: Final = 60.0
+LINGER_SECONDS: Final = 60.0  # that a topic is known after its last stream has gone
+MAX_LINGERING: Final = 10_000
+RECENT_ALERTS: Final = 256
+TOPICS_PER_TURN: Final = 256
+
+
+class Observed(Protocol):
+    """A model whose predictions can be watched."""
+
+    name: str
+
+    def observe(self, hub: "Hub | None") -> None:
+        """Publish each prediction there from now on; None: publish none."""
+
+
+def _do_nothing(*arguments: object) -> None:
+    del arguments
+
+
+class Hub:
+    """All topics and those who watch them. Not thread-safe; all times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        #: Asks for a `flush`.
+        self.wake: Callable[[], None] = _do_nothing
+        #: Has the live streams of a model show what they answered last.
+        self.show_latest: Callable[[str], None] = _do_nothing
+        #: Told when `$stats` begins to be watched, and when it ends.
+        self.on_stats: Callable[[bool], None] = _do_nothing
+        self._position = 0
+        self._topics: dict[str, Topic] = {STATS: Topic(STATS, self)}
+        self._alerts: deque[Topic] = deque(maxlen=RECENT_ALERTS)
+        self._audiences: dict[tuple[Choice, Format], Audience] = {}
+        self._subscriptions: dict[Watcher, list[Audience]] = {}
+        self._paused: set[Watcher] = set()
+        self._dirty: list[Topic] = []
+        self._waiting: dict[Audience, None] = {}  # those with something pending
+        self._catching_up: deque[Iterator[None]] = deque()
+        self._lingering: dict[Topic, float] = {}
+        self._models: dict[Observed, bool] = {}  # and whether each publishes
+
+    def __repr__(self) -> str:
+        return f"<Hub topics={len(self._topics)} audiences={len(self._audiences)} watchers={len(self._subscriptions)}>"
+
+    @property
+    def watchers(self) -> int:
+        """How many watchers there are."""
+        return len(self._subscriptions)
+
+    @property
+    def position(self) -> int:
+        """How many changes there were."""
+        return self._position
+
+    def topic(self, name: str) -> Topic:
+        """Return the topic of a stream, which holds it until `release`."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, self)
+            for audience in self._audiences.values():
+                if audience.fits(name):
+                    audience.add(topic)
+        topic.holders += 1
+        if topic.ended:
+            topic.ended = False
+            self._lingering.pop(topic, None)
+        return topic
+
+    def release(self, topic: Topic) -> None:
+        """Let go of a topic; the last one to do so ends it."""
+        topic.holders -= 1
+        if not topic.holders:
+            topic.ended = True
+            self._lingering[topic] = NEVER  # until the next flush knows the time
+            if topic.latest is not None:
+                topic.touch()
+            if len(self._lingering) > MAX_LINGERING:
+                self._forget(next(iter(self._lingering)))
+
+    def note(self, topic: Topic) -> int:
+        """Take note that a topic has changed, for the next flush; return the position of that."""
+        if topic.audiences and not topic.is_dirty:
+            topic.is_dirty = True
+            self._dirty.append(topic)
+            if len(self._dirty) == 1:
+                self.wake()
+        self._position += 1
+        return self._position
+
+    def publish_stats(self, value: Value) -> None:
+        """Show the server's statistics."""
+        self._topics[STATS].publish(value)
+
+    def announce(self, value: Value) -> None:
+        """Tell all who watch alerts at once of one more, past any conflation."""
+        topic = Topic(ALERTS, self)
+        topic.publish(value)
+        self._alerts.append(topic)
+        for audience in self._audiences.values():
+            if audience.log_of is self._alerts:
+                audience.pending[topic] = None
+                for _ in audience.send(self._position):
+                    pass
+
+    def add_model(self, model: Observed) -> None:
+        """Let a model's predictions be watched."""
+        self._models[model] = False
+        self._observe([model])
+
+    def remove_model(self, model: Observed) -> None:
+        """Forget a model that serves no more; what it still answers is published if it was before."""
+        self._models.pop(model, None)
+
+    def subscribe(self, watcher: Watcher, texts: list[str], hz: float, *, inputs: bool = False, since: int = 0) -> None:
+        """Send a watcher all that fits: what has changed after position `since`, and from then on each change.
+
+        A pattern that it had before gets the new `hz` and `inputs`. Raises `InvalidMessage`, and has then changed
+        nothing.
+        """
+        patterns = {pattern.text: pattern for pattern in read_patterns(texts)}
+        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        if len(had | patterns.keys()) > MAX_PATTERNS:
+            raise InvalidMessage(f"topics: a watcher may have {MAX_PATTERNS} patterns, it has {len(had)} already")
+        self._drop(watcher, patterns.keys())
+        for own in (STATS, ALERTS):
+            if pattern := patterns.pop(own, None):
+                self._join(watcher, [pattern], Choice((own,), AT_ONCE_HZ, False), since or self._since(own))
+        if patterns:
+            self._join(watcher, list(patterns.values()), Choice(tuple(sorted(patterns)), hz, inputs), since)
+        self.wake()
+
+    def unsubscribe(self, watcher: Watcher, texts: list[str]) -> None:
+        """Send no more of these patterns. Raises `InvalidMessage` for one that the watcher does not have."""
+        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        for at, text in enumerate(texts):
+            if text not in had:
+                raise InvalidMessage(f"topics[{at}]: {text[:100]!r} is not subscribed")
+        self._drop(watcher, set(texts))
+        self.wake()
+
+    def leave(self, watcher: Watcher) -> None:
+        """Forget a watcher."""
+        for audience in self._subscriptions.pop(watcher, []):
+            audience.leave(watcher)
+            self._close_if_empty(audience)
+        self._paused.discard(watcher)
+
+    def pause(self, watcher: Watcher) -> None:
+        """Send nothing to a watcher that does not read."""
+        self._paused.add(watcher)
+        for audience in self._subscriptions.get(watcher, ()):
+            audience.pause(watcher)
+
+    def resume(self, watcher: Watcher) -> None:
+        """Tell a watcher that reads again what it has missed, the latest of each topic, and go on."""
+        self._paused.discard(watcher)
+        for audience in self._subscriptions.get(watcher, ()):
+            if watcher in audience.behind:
+                audience.members[watcher] = None
+                self._catching_up.append(audience.catch_up(watcher))
+        self.wake()
+
+    def flush(self, now: float) -> Iterator[None]:
+        """Send what is due, a little in each step, so that others have their turn in between."""
+        position = self._position
+        dirty, self._dirty = self._dirty, []
+        for at, topic in enumerate(dirty):
+            topic.is_dirty = False
+            for audience in topic.audiences:
+                audience.pending[topic] = None
+                self._waiting[audience] = None
+            if at % TOPICS_PER_TURN == TOPICS_PER_TURN - 1:
+                yield
+        for audience in [audience for audience in self._waiting if audience.due_at <= now]:
+            del self._waiting[audience]
+            audience.due_at = now + audience.interval
+            yield from audience.send(position)
+        while self._catching_up:
+            yield from self._catching_up.popleft()
+        self._forget_ended(now)
+
+    def next_flush(self) -> float:
+        """Return when the next flush has something to do; infinity: when `wake` says so."""
+        if self._dirty or self._catching_up:
+            return 0.0
+        return min((audience.due_at for audience in self._waiting), default=NEVER)
+
+    def _since(self, own: str) -> int:
+        """Return from where on a new watcher is told: `$stats` are shown as they are, alerts as they come."""
+        return self._position if own == ALERTS else 0
+
+    def _join(self, watcher: Watcher, patterns: list[Pattern], choice: Choice, since: int) -> None:
+        form = watcher.format
+        audience = self._audiences.get((choice, form))
+        if audience is None:
+            audience = self._open(choice, patterns, form)
+        self._subscriptions.setdefault(watcher, []).append(audience)
+        audience.start(watcher, since)
+        if watcher not in self._paused:
+            audience.members[watcher] = None
+            self._catching_up.append(audience.catch_up(watcher))
+
+    def _open(self, choice: Choice, patterns: list[Pattern], form: Format) -> Audience:
+        is_log = choice.patterns == (ALERTS,)
+        audience = Audience(choice, patterns, form, self._alerts if is_log else None)
+        audience.position = self._position
+        for topic in () if is_log else self._topics.values():
+            if audience.fits(topic.name):
+                audience.add(topic)
+        self._audiences[choice, form] = audience
+        self._observe([model for model, is_observed in self._models.items() if not is_observed])
+        if choice.patterns == (STATS,):
+            self.on_stats(True)
+        return audience
+
+    def _drop(self, watcher: Watcher, texts: Iterable[str]) -> None:
+        """Take patterns from a watcher; what it has besides them goes on where it is."""
+        gone = set(texts)
+        for audience in self._subscriptions.get(watcher, [])[:]:
+            kept = [pattern for pattern in audience.patterns if pattern.text not in gone]
+            if len(kept) < len(audience.patterns):
+                self._subscriptions[watcher].remove(audience)
+                position = audience.leave(watcher)
+                if kept:
+                    choice = audience.choice._replace(patterns=tuple(sorted(pattern.text for pattern in kept)))
+                    self._join(watcher, kept, choice, position)
+                self._close_if_empty(audience)
+
+    def _close_if_empty(self, audience: Audience) -> None:
+        if not audience.is_empty:
+            return
+        del self._audiences[audience.choice, audience.format]
+        self._waiting.pop(audience, None)
+        audience.close()
+        if audience.choice.patterns == (STATS,) and not self._topics[STATS].audiences:
+            self.on_stats(False)
+        for model in [model for model, is_observed in self._models.items() if is_observed]:
+            if audience.fits_model(model.name) and not self._is_wanted(model):
+                self._models[model] = False
+                model.observe(None)
+
+    def _observe(self, models: Iterable[Observed]) -> None:
+        """Have those models publish that somebody watches now, beginning with what their streams answered last."""
+        names = set()
+        for model in models:
+            if self._is_wanted(model):
+                self._models[model] = True
+                model.observe(self)
+                names.add(model.name)
+        for name in names:
+            self.show_latest(name)
+
+    def _is_wanted(self, model: Observed) -> bool:
+        return any(audience.fits_model(model.name) for audience in self._audiences.values())
+
+    def _forget_ended(self, now: float) -> None:
+        """Forget the topics that have ended a while ago."""
+        for topic, until in list(self._lingering.items()):
+            if until == NEVER:
+                self._lingering[topic] = now + LINGER_SECONDS
+            elif until <= now:
+                self._forget(topic)
+
+    def _forget(self, topic: Topic) -> None:
+        del self._lingering[topic]
+        del self._topics[topic.name]
+        for audience in topic.audiences:
+            audience.forget(topic)
+        topic.audiences.clear()
