@@ -146,7 +146,11 @@ class EventsHandler(JsonHandler):
         query = self.query(_PARAMETERS)
         if self.state.draining:
             raise ShuttingDown("the server is shutting down")
-        fields: dict[str, Any] = {"topics": [text.decode() for text in self.request.query_arguments.get("topics", [])]}
+        try:
+            topics = [text.decode() for text in self.request.query_arguments.get("topics", [])]
+        except UnicodeDecodeError as error:
+            raise InvalidMessage("topics: expected UTF-8") from error
+        fields: dict[str, Any] = {"topics": topics}
         if "inputs" in query:
             fields["inputs"] = {"0": False, "1": True}.get(query["inputs"], query["inputs"])
         try:

@@ -62,8 +62,8 @@ class Lag(NamedTuple):
 class Audience:
     """The watchers of one choice in one format. All times are monotonic seconds.
 
-    `members` get what is sent; whoever is `behind` does not read, or is being told what it has missed. What waits is
-    one entry per topic, whoever reads or not: a watcher that stalls costs nothing until it reads again.
+    `members` get what is sent; who is `behind` has yet to be told what it has missed, and those `stalled` do not read.
+    What waits is one entry per topic, whoever reads or not: a watcher that stalls costs nothing until it reads again.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Audience:
         self.due_at = 0.0
         self.members: dict[Watcher, None] = {}
         self.behind: dict[Watcher, Lag] = {}
+        self.stalled: set[Watcher] = set()
         self.topics: dict[Topic, None] = {}  # that fit, the other way round than `Topic.audiences`
         self.log_of = log_of
         self.pending: dict[Topic, None] = {}
@@ -123,14 +124,16 @@ class Audience:
     def leave(self, watcher: Watcher) -> int:
         """Let a watcher go; return the position up to which it has everything."""
         self.members.pop(watcher, None)
+        self.stalled.discard(watcher)
         lag = self.behind.pop(watcher, None)
         return self.position if lag is None else lag.position
 
     def pause(self, watcher: Watcher) -> None:
         """Send nothing to a watcher that does not read."""
+        self.stalled.add(watcher)
         if watcher in self.members:
             del self.members[watcher]
-            self.behind.setdefault(watcher, Lag(self.position, self.sent))
+            self.behind[watcher] = Lag(self.position, self.sent)
 
     def send(self, position: int) -> Iterator[None]:
         """Send what is pending to all members, a little in each step."""
@@ -149,31 +152,33 @@ class Audience:
         self.position = position
 
     def catch_up(self, watcher: Watcher) -> Iterator[None]:
-        """Tell a watcher what has changed since it fell behind, a little in each step."""
+        """Tell a watcher what has changed since it fell behind, a little in each step; then it is a member."""
         lag = self.behind.get(watcher)
-        if lag is None:
+        if lag is None or watcher in self.members:
             return
-        missed = sorted(
-            (
-                (topic.changed, topic)
-                for topic in (self.topics if self.log_of is None else self.log_of)
-                if topic.changed > lag.position and topic.latest is not None
-            ),
-            key=lambda item: item[0],
-        )
+        missed = self._changed_after(lag.position)
         if lag.sent is not None and (lost := self.sent - lag.sent - len(missed)) > 0:
             watcher.tell(Gap(lost, "slow_consumer"))
         while missed:
             chunk, missed = missed[:MESSAGES_PER_PAYLOAD], missed[MESSAGES_PER_PAYLOAD:]
-            if watcher not in self.members or watcher not in self.behind:
-                return  # it has stalled again, or left
             position = chunk[-1][0]
             if (payload := self._pack([topic for _, topic in chunk], position)) is not None:
                 watcher.deliver(payload)
             self.behind[watcher] = Lag(position, self.sent)
             yield
-        if watcher in self.members:
-            self.behind.pop(watcher, None)
+            if watcher in self.stalled or watcher not in self.behind:
+                return  # it has stalled again, or left
+            if not missed and self.position > position:
+                missed = self._changed_after(position)
+        del self.behind[watcher]
+        self.members[watcher] = None
+
+    def _changed_after(self, position: int) -> list[tuple[int, Topic]]:
+        """Return what has changed, and when, in the order of that."""
+        topics = self.topics if self.log_of is None else self.log_of
+        changed = [(topic.changed, topic) for topic in topics if topic.changed > position and topic.latest is not None]
+        changed.sort(key=lambda item: item[0])
+        return changed
 
     def _pack(self, topics: list[Topic], position: int) -> bytes | None:
         messages = []

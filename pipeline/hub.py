@@ -172,9 +172,8 @@ class Hub:
         """Tell a watcher that reads again what it has missed, the latest of each topic, and go on."""
         self._paused.discard(watcher)
         for audience in self._subscriptions.get(watcher, ()):
-            if watcher in audience.behind:
-                audience.members[watcher] = None
-                self._catching_up.append(audience.catch_up(watcher))
+            audience.stalled.discard(watcher)
+            self._catching_up.append(audience.catch_up(watcher))
         self.wake()
 
     def flush(self, now: float) -> Iterator[None]:
@@ -213,8 +212,9 @@ class Hub:
             audience = self._open(choice, patterns, form)
         self._subscriptions.setdefault(watcher, []).append(audience)
         audience.start(watcher, since)
-        if watcher not in self._paused:
-            audience.members[watcher] = None
+        if watcher in self._paused:
+            audience.pause(watcher)
+        else:
             self._catching_up.append(audience.catch_up(watcher))
 
     def _open(self, choice: Choice, patterns: list[Pattern], form: Format) -> Audience:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
+from pipeline.errors import InvalidInput
 from pipeline.hub import Hub
 from pipeline.results import BatchResult
 from pipeline.tensors import ABSENT, STRING, Cell, Row, Shape, Shapes, Shared, TensorSpec, to_wire
@@ -43,9 +44,13 @@ class Observer:
     def show_latest(self, stream: "Stream") -> None:
         """Show what a stream answered last, before anybody watched."""
         answer = stream.latest
-        if answer is not None:
+        if answer is None:
+            return
+        topic = self._topic_of(stream)
+        known = topic.latest
+        if not isinstance(known, Sighting) or known.answer is not answer:
             ts = _unix() - (_monotonic() - stream.latest_at)
-            self._topic_of(stream).show(Sighting(self, answer, ts, None, None, None))
+            topic.show(Sighting(self, answer, ts, None, None, None))
 
     def _topic_of(self, stream: "Stream") -> Topic:
         topic: Topic | None = stream.topic
@@ -80,7 +85,7 @@ class Glimpse:
 class Sighting:
     """A prediction as watchers see it (a `topics.Value`)."""
 
-    __slots__ = ("_answer", "_observer", "_row", "_shapes", "_timings", "_ts")
+    __slots__ = ("_observer", "_row", "_shapes", "_timings", "_ts", "answer")
 
     def __init__(
         self,
@@ -92,7 +97,7 @@ class Sighting:
         shapes: Shapes | None,
     ) -> None:
         self._observer = observer
-        self._answer = answer
+        self.answer = answer
         self._ts = ts
         self._timings = timings
         self._row = row
@@ -100,7 +105,7 @@ class Sighting:
 
     def message(self, topic: Topic, *, lists: bool, inputs: bool) -> Update:
         """Return the update about it."""
-        observer, answer = self._observer, self._answer
+        observer, answer = self._observer, self.answer
         outputs: Any = UNSET
         if answer.outputs is not UNSET:
             outputs = {
@@ -139,7 +144,10 @@ def _in_form(spec: TensorSpec, value: Any, *, lists: bool) -> Any:
         return _show(spec, value["data"], tuple(value["shape"]), lists=True) if lists else value
     if lists or spec.dtype is STRING:
         return value
-    cell, shape = spec.parse(value, spec.name)
+    try:
+        cell, shape = spec.parse(value, spec.name)
+    except InvalidInput:  # a list without elements does not tell its shape
+        return value
     return _show(spec, cell, shape, lists=False)
 
 

@@ -16,14 +16,13 @@ ALERTS: Final = "$alerts"
 class Pattern:
     """`{model}/{key}`, in which `*` stands for any run of characters; or the name of one of the server's own topics."""
 
-    __slots__ = ("_key", "_model", "text")
+    __slots__ = ("_is_own", "_key", "_model", "text")
 
     def __init__(self, text: str) -> None:
         """Read it. Raises `InvalidMessage`."""
         model, slash, key = text.partition("/")
-        if text in (STATS, ALERTS):
-            model, key = text, ""
-        elif not slash or not model or not key or model.startswith("$"):
+        self._is_own = text in (STATS, ALERTS)
+        if not self._is_own and (not slash or not model or not key or model.startswith("$")):
             raise InvalidMessage(f"expected {{model}}/{{key}}, {STATS} or {ALERTS}, got {text[:100]!r}")
         self.text = text
         self._model = model.split("*")
@@ -34,12 +33,14 @@ class Pattern:
 
     def fits(self, topic: str) -> bool:
         """Return whether a topic is one of those that are meant."""
-        model, _, key = topic.partition("/")
-        return _fits(self._model, model) and _fits(self._key, key)
+        if self._is_own:
+            return topic == self.text
+        model, slash, key = topic.partition("/")
+        return bool(slash) and _fits(self._model, model) and _fits(self._key, key)
 
     def fits_model(self, model: str) -> bool:
         """Return whether any topic of a model can be meant."""
-        return _fits(self._model, model)
+        return not self._is_own and _fits(self._model, model)
 
 
 def read_patterns(texts: Iterable[str]) -> list[Pattern]:
