@@ -288,6 +288,12 @@ def test_a_value_that_cannot_be_encoded_does_not_take_the_others_with_it(
     flush(hub, 0.0)
     assert watcher.take() == [("m/b", 1)]
     assert "topic m/a could not be encoded" in caplog.text
+    packed = form.packed
+    a.publish(object())  # type: ignore[arg-type]
+    flush(hub, 1.0)
+    hub.subscribe(RecordingWatcher(form), ["m/a"], 10.0)
+    flush(hub, 2.0)
+    assert form.packed == packed
 
 
 class Histories(RuleBasedStateMachine):
