@@ -57,6 +57,7 @@ PURE = [
             "v2_metadata",
             "v2_responses",
             "v2_tensors",
+            "webhook_rules",
             "version_policy",
             "warmup",
             "watch_messages",
