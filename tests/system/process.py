@@ -97,8 +97,9 @@ def running_server(
     tls: ssl.SSLContext | None = None,
     allowed: str = "",
     exit_code: int = 0,
+    root: Path = ROOT,
 ) -> Iterator[Server]:
-    """Run a server with these arguments, on a free port unless they name one.
+    """Run a server with these arguments, on a free port unless they name one; the one that lies in `root`.
 
     It must end with the exit code and without an error in its log but for those that match `allowed`; it may have
     ended already when the context is left. `tls` is what its clients trust.
@@ -108,7 +109,7 @@ def running_server(
     with (
         tempfile.NamedTemporaryFile("w", prefix="waterspout-", suffix=".log") as log,
         subprocess.Popen(
-            command, cwd=ROOT, env=_environment(env), stdout=subprocess.PIPE, stderr=log, text=True
+            command, cwd=root, env=_environment(env), stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
         try:
