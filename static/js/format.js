@@ -44,6 +44,17 @@ export function milliseconds(ms) {
 }
 
 /**
+ * The same as one text, which has no unit where there is no number.
+ *
+ * @param {number | null | undefined} ms  milliseconds
+ * @returns {string}
+ */
+export function duration(ms) {
+  const [digits, unit] = milliseconds(ms);
+  return digits === NONE ? NONE : `${digits} ${unit}`;
+}
+
+/**
  * @param {number | null | undefined} bytes
  * @returns {[string, string]} number and unit
  */

@@ -68,6 +68,45 @@ export function elementNames(name, length, labels) {
   return length === 1 ? [name] : Array.from({ length }, (_, index) => `${name}[${index}]`);
 }
 
+export const MOST_SERIES = 8; // lines in one chart, and colours
+
+/**
+ * @typedef {{kind: "strip" | "profile", lines: number[][]}} Picture
+ *
+ * How a tensor is drawn: a few numbers as a strip chart over time (a line per element, of which this is the newest
+ * point); more of them, or a window `[samples, channels]`, as they stand (a line per channel, over the position).
+ *
+ * @param {unknown} tensor  as it came
+ * @param {(number | null)[]} [shape]  where the tensor may have come flat
+ * @returns {Picture | null} null where it holds no numbers
+ */
+export function picture(tensor, shape = []) {
+  const values = flat(tensor);
+  if (!values.length) return null;
+  const sizes = dimensions(tensor);
+  if (sizes.length < 2 && shape.length === 2) {
+    const channels = shape[1] ?? values.length / (shape[0] ?? NaN);
+    if (Number.isInteger(values.length / channels)) sizes.splice(0, 1, values.length / channels, channels);
+  }
+  if (sizes.length === 2 && sizes[0] > 1 && sizes[1] <= 4 * MOST_SERIES) {
+    const channels = sizes[1];
+    const lines = Array.from({ length: Math.min(channels, MOST_SERIES) }, (_, channel) =>
+      values.filter((_value, index) => index % channels === channel),
+    );
+    return { kind: "profile", lines };
+  }
+  if (values.length <= MOST_SERIES) return { kind: "strip", lines: values.map((value) => [value]) };
+  return { kind: "profile", lines: [values] };
+}
+
+/**
+ * @param {unknown} tensor
+ * @returns {number[]}
+ */
+function dimensions(tensor) {
+  return Array.isArray(tensor) ? [tensor.length, ...dimensions(tensor[0])] : [];
+}
+
 /**
  * @typedef {{name: string, start: number, length: number}} Span  microseconds
  *
