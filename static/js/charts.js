@@ -96,6 +96,7 @@ export class Chart {
     const options = {
       width: this.width,
       height: HEIGHT,
+      padding: [8, 14, 0, 0],
       legend: { markers: { width: 0, fill: (/** @type {any} */ plot, /** @type {number} */ at) => plot.series[at].stroke() } },
       cursor: { drag: { x: false, y: false }, points: { fill: surface } },
       scales: {

@@ -18,7 +18,7 @@ const FRESH_SECONDS = 5;
 const TILES = [
   {
     name: "predictions",
-    title: "Predictions per second",
+    title: "Predictions/s",
     fromZero: true,
     text: (value) => [count(value), ""],
     caption: ({ stats }) => `${count(stats?.events_per_second)} events/s`,

@@ -293,7 +293,7 @@ function makeFacts(names) {
 }
 
 function makeSpans() {
-  const lines = ["Queue", "Run", "Hand-over"].map((name, index) => {
+  const lines = ["Queue", "Run", "Delivery"].map((name, index) => {
     const bar = el("i", { "data-series": index });
     const length = el("span", { class: "number" }, "–");
     return { bar, length, element: el("div", { class: "span" }, el("span", {}, name), el("span", { class: "track" }, bar), length) };

@@ -120,7 +120,7 @@ export function waterfall({ queue, run, total }) {
   return [
     { name: "Queue", start: 0, length: queue },
     { name: "Run", start: queue, length: run },
-    { name: "Hand-over", start: queue + run, length: whole - queue - run },
+    { name: "Delivery", start: queue + run, length: whole - queue - run },
   ];
 }
 
