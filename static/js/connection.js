@@ -63,7 +63,7 @@ export class Connection {
     /** @type {WebSocket | null} */
     this.socket = null;
     this.isHidden = false;
-    this.liveSince = 0;
+    this.liveSince = NaN; // when the server said welcome
     this.heardAt = 0;
     this.hasAsked = false;
     this.notBefore = 0;
@@ -144,7 +144,7 @@ export class Connection {
       this.world.cancel(this.check);
       if (patterns.length && this.state.phase === "live") this.#say({ op: "unsubscribe", topics: patterns });
       this.#tell({ phase: "asleep" });
-    } else if (this.socket?.readyState === OPEN && this.liveSince) {
+    } else if (this.socket?.readyState === OPEN && !Number.isNaN(this.liveSince)) {
       this.#tell({ phase: "live" });
       this.#subscribeAll();
       this.#listen();
@@ -210,10 +210,10 @@ export class Connection {
     if (socket !== this.socket) return;
     const { now, after, cancel, random } = this.world;
     cancel(this.check);
-    const held = this.liveSince > 0 && now() - this.liveSince >= HOLDS_MS;
+    const held = now() - this.liveSince >= HOLDS_MS;
     const attempt = held ? 0 : this.state.attempt;
     this.socket = null;
-    this.liveSince = 0;
+    this.liveSince = NaN;
     if (this.isHidden) {
       this.#tell({ attempt, reason });
       return;
