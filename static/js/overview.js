@@ -198,8 +198,8 @@ function makeModels() {
     show(store) {
       const stats = new Map((store.stats?.models ?? []).map((model) => [`${model.name} ${model.version}`, model]));
       const listed = versions([...store.models.values()], [...stats.values()]);
-      waiting.hidden = listed.length > 0 || store.stats !== null;
-      none.hidden = listed.length > 0 || store.stats === null;
+      waiting.hidden = listed.length > 0 || store.isListed;
+      none.hidden = listed.length > 0 || !store.isListed;
       scroll.hidden = !listed.length;
       const names = listed.map(({ id }) => id).join("\n");
       if (names !== order) {

@@ -89,6 +89,7 @@ export class Store {
     this.streams = new Map();
     /** @type {Map<string, ModelInfo>} */
     this.models = new Map();
+    this.isListed = false; // the models have been told, be it that there are none
     /** @type {Stats | null} */
     this.stats = null;
     /** @type {Summary & {slowest: string} | null} */
@@ -139,6 +140,7 @@ export class Store {
   /** @param {ModelInfo[]} models */
   takeModels(models) {
     this.models = new Map(models.map((model) => [model.name, model]));
+    this.isListed = true;
     this.#tell("models", models);
   }
 

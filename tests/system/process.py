@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -124,6 +125,14 @@ def running_server(
             server.check_log(allowed)
         finally:
             process.kill()
+
+
+def copy_server(target: Path) -> None:
+    """Copy what a server needs, without node_modules."""
+    for part in ("handlers", "pipeline", "static"):
+        shutil.copytree(ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (ROOT / "server.py", *ROOT.glob("*__mypyc.*.so")):
+        shutil.copy2(file, target)
 
 
 def run_to_end(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

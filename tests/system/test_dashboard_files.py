@@ -1,6 +1,5 @@
 """The dashboard's files as a server gives them: types, policy, caching, and nothing that is not meant to be served."""
 
-import shutil
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -9,7 +8,7 @@ import pytest
 
 from .client import TIMEOUT, get
 from .conftest import StartServer
-from .process import ROOT, Server
+from .process import ROOT, Server, copy_server
 
 SCRIPTS: Final = sorted(path.name for path in (ROOT / "static" / "js").glob("*.js"))
 
@@ -101,10 +100,7 @@ def test_nothing_else_is_served(zoo: Server, path: str) -> None:
 
 
 def test_without_uplot_the_server_says_how_to_get_it(start_server: StartServer, tmp_path: Path) -> None:
-    for part in ("handlers", "pipeline", "static"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (ROOT / "server.py", *ROOT.glob("*__mypyc.*.so")):
-        shutil.copy2(file, tmp_path)
+    copy_server(tmp_path)
     server = start_server(root=tmp_path)
     for name in ("uplot.js", "uplot.css"):
         reply = get(server, f"/vendor/{name}")
