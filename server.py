@@ -22,6 +22,8 @@ from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
+from handlers.webhooks import WebhookSender
+from pipeline.alert_desk import AlertDesk
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
@@ -30,6 +32,7 @@ from pipeline.model_watch import ModelWatch
 from pipeline.repository import Repository
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
+from pipeline.webhook_rules import signing_key
 from pipeline.workers import WorkerPool
 
 uvloop: ModuleType | None
@@ -56,6 +59,10 @@ class Server:
         self.workers = WorkerPool(self.threads)
         is_explicit = settings.model_control == "explicit"
         self.hub = Hub()
+        secret = settings.webhook_secret
+        self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
+        self.desk = AlertDesk(self.stats, self.hub)
+        self.desk.call_webhook = self.webhooks.send
         self.repository = Repository(
             self.stats,
             self.workers,
@@ -63,6 +70,7 @@ class Server:
             self._look,
             only=settings.load_models if is_explicit else None,
             hub=self.hub,
+            desk=self.desk,
         )
         self.watch = ModelWatch(
             self.repository,
@@ -83,6 +91,7 @@ class Server:
             self.stats,
             KeyBudget(settings.max_keys),
             self.hub,
+            self.desk.recent,
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
         )
         self.stats.events = self.state.count_events
@@ -127,8 +136,9 @@ class Server:
         self.http.stop()
         await self.watch.stop()
         in_time = True
+        deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         try:
-            async with asyncio.timeout(self.settings.drain_seconds):
+            async with asyncio.timeout_at(deadline):
                 for socket in self.heartbeat:
                     socket.go_away("shutting down")
                 await self.repository.drained()
@@ -144,6 +154,7 @@ class Server:
             socket.abort()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.http.close_all_connections(), 1.0)
+        await self.webhooks.stop(deadline)
         self.heartbeat.stop()
         self.hub_clock.stop()
         self.workers.shutdown()

@@ -12,12 +12,14 @@ HOT_PATH = [
     "handlers/socket.py",
     "handlers/stream.py",
     "handlers/watch.py",
+    "pipeline/audience.py",
     "pipeline/batch_policy.py",
     "pipeline/batching.py",
     "pipeline/delivery.py",
     "pipeline/engine.py",
     "pipeline/ensemble.py",
     "pipeline/fair_queue.py",
+    "pipeline/hub.py",
     "pipeline/job.py",
     "pipeline/results.py",
     "pipeline/rings.py",
@@ -28,6 +30,7 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/topics.py",
 ]
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from typing import Any, Final
 import msgspec
 import tornado.web
 
+from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
+from handlers.alerts import AlertsHandler
 from handlers.base import NotFoundHandler, ServerState
 from handlers.docs import DocsHandler
 from handlers.doors import OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
@@ -33,6 +35,7 @@ from handlers.sse import EventsHandler
 from handlers.static import DashboardHandler, ScriptHandler, StaticHandler, VendorHandler
 from handlers.stream import StreamHandler
 from handlers.watch import WatchHandler
+from pipeline.alert_messages import Alerts
 from pipeline.errors import TooLarge
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.metrics import make_registry
@@ -87,6 +90,7 @@ DOORS: Final = (
     Door("/v1/stream", StreamHandler),
     Door("/v1/watch", WatchHandler),
     Door("/v1/watch/sse", EventsHandler),
+    Door("/v1/alerts", AlertsHandler, {"GET": json(Alerts, query=tuple(ALERTS_PARAMETERS))}),
     Door("/v1/echo", EchoHandler),
     Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
     Door(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import tornado.web
 
 from handlers.heartbeat import Heartbeat
+from pipeline.alerts import RecentAlerts
 from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.errors import (
     DeadlineExceeded,
@@ -60,6 +61,7 @@ class ServerState:
     stats: ServerStats
     budget: KeyBudget
     hub: Hub
+    alerts: RecentAlerts
     ready: bool = False
     draining: bool = False
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP

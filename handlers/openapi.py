@@ -10,6 +10,7 @@ import msgspec
 from handlers.base import SERVER_VERSION, STATUS, JsonHandler, ServerState
 from handlers.doors import Door, Operation
 from handlers.open_inference import V2_STATUS, V2Handler
+from pipeline.alerts import MAX_RECENT
 from pipeline.messages import Failure
 from pipeline.v2_messages import ErrorMessage
 
@@ -19,6 +20,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "file": {"type": "string", "minLength": 1},
     "version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "key": {"type": "string", "maxLength": 256},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RECENT},
     "timings": {"type": "string", "enum": ["0", "1"]},
     "tensors": {"type": "string", "enum": ["bin", "list"]},
     "Inference-Header-Content-Length": {"type": "integer", "minimum": 0},

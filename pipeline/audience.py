@@ -1,18 +1,20 @@
 """Those who watch the same topics at the same rate in the same form: what is sent to them is made once."""
 
 import logging
+from collections import deque
 from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.codec import Codec
 from pipeline.messages import Gap
 from pipeline.topics import Pattern, Topic
 
-log = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
-MESSAGES_PER_PAYLOAD = 64
-WATCHERS_PER_TURN = 64
+MESSAGES_PER_PAYLOAD: Final = 64
+PAYLOAD_BYTES: Final = 65536  # a payload is full once it has as many
+WATCHERS_PER_TURN: Final = 64
 
 
 class Format(Protocol):
@@ -137,18 +139,19 @@ class Audience:
 
     def send(self, position: int) -> Iterator[None]:
         """Send what is pending to all members, a little in each step."""
-        pending, self.pending = list(self.pending), {}
-        while pending:
-            chunk, pending = pending[:MESSAGES_PER_PAYLOAD], pending[MESSAGES_PER_PAYLOAD:]
-            payload = self._pack(chunk, self.position if pending else position)
-            if payload is not None:
-                members = iter(list(self.members))
-                while turn := list(islice(members, WATCHERS_PER_TURN)):
-                    for member in turn:
-                        if member in self.members:
-                            member.deliver(payload)
-                    yield
-            self.sent += len(chunk)
+        pending, self.pending = deque(self.pending), {}
+        self.sent += len(pending)
+        while pending and self.members:
+            messages = self._encode_some(pending)
+            if not messages:
+                continue
+            payload = self.format.pack(messages, self.choice, self.position if pending else position)
+            members = iter(list(self.members))
+            while turn := list(islice(members, WATCHERS_PER_TURN)):
+                for member in turn:
+                    if member in self.members:
+                        member.deliver(payload)
+                yield
         self.position = position
 
     def catch_up(self, watcher: Watcher) -> Iterator[None]:
@@ -159,17 +162,19 @@ class Audience:
         missed = self._changed_after(lag.position)
         if lag.sent is not None and (lost := self.sent - lag.sent - len(missed)) > 0:
             watcher.tell(Gap(lost, "slow_consumer"))
-        while missed:
-            chunk, missed = missed[:MESSAGES_PER_PAYLOAD], missed[MESSAGES_PER_PAYLOAD:]
-            position = chunk[-1][0]
-            if (payload := self._pack([topic for _, topic in chunk], position)) is not None:
-                watcher.deliver(payload)
+        topics = deque([topic for _, topic in missed])
+        while topics:
+            messages = self._encode_some(topics)
+            position = missed[-1 - len(topics)][0]
+            if messages:
+                watcher.deliver(self.format.pack(messages, self.choice, position))
             self.behind[watcher] = Lag(position, self.sent)
             yield
             if watcher in self.stalled or watcher not in self.behind:
                 return  # it has stalled again, or left
-            if not missed and self.position > position:
+            if not topics and self.position > position:
                 missed = self._changed_after(position)
+                topics.extend([topic for _, topic in missed])
         del self.behind[watcher]
         self.members[watcher] = None
 
@@ -180,11 +185,17 @@ class Audience:
         changed.sort(key=lambda item: item[0])
         return changed
 
-    def _pack(self, topics: list[Topic], position: int) -> bytes | None:
-        messages = []
-        for topic in topics:
+    def _encode_some(self, topics: deque[Topic]) -> list[bytes]:
+        """Take as many topics as make a payload; return their messages."""
+        messages: list[bytes] = []
+        room = PAYLOAD_BYTES
+        while topics and room > 0 and len(messages) < MESSAGES_PER_PAYLOAD:
+            topic = topics.popleft()
             try:
-                messages.append(topic.encoded(self.format.codec, lists=self.format.lists, inputs=self.choice.inputs))
+                message = topic.encoded(self.format.codec, lists=self.format.lists, inputs=self.choice.inputs)
             except Exception:  # a prediction that this encoding does not have is not worth the others
                 log.exception("topic %s could not be encoded", topic.name)
-        return self.format.pack(messages, self.choice, position) if messages else None
+            else:
+                messages.append(message)
+                room -= len(message)
+        return messages

@@ -38,6 +38,7 @@ class ServingModel(Protocol):
     max_queue_size: int
     row_bytes: int  # the length of bytes that are a row as they are; -1: none is
     takes_numbers: bool  # one float input and no window: events may be decoded as `NumbersEvent`
+    observer: Any  # an `observer.Observer` where predictions are watched or rules are about them
     window_layout: object  # windows fit another model whose layout is equal
 
     def parse(self, data: Any, is_numbers: bool = False) -> tuple[Row, Shapes | None]:

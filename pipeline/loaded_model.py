@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.alert_config import check_alerts
 from pipeline.errors import ConfigError, InferenceFailed
 from pipeline.graph_spec import check_declared, sample_spec
 from pipeline.model_config import ModelConfig
@@ -53,6 +54,7 @@ class LoadedModel:
             self.model.probe(rows)
             check_declared("output", config.output, self.model.spec.outputs)
             self.model.set_labels(config.labels)
+            check_alerts(config.alert, self.model.spec.outputs, config.labels)
             self.max_batch_size = self._warm()
             self._warm_as_told(rows)
         except ConfigError as error:

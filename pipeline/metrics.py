@@ -25,6 +25,16 @@ class StatsCollector(Collector):
         for code, count in sorted(stats.errors.items()):
             errors.add_metric([code], count)
         yield errors
+        alerts = CounterMetricFamily("waterspout_alerts", "Alerts", labels=["model", "version", "rule"])
+        for rule, count in sorted(stats.alerts.items()):
+            alerts.add_metric(rule, count)
+        yield alerts
+        webhooks = CounterMetricFamily(
+            "waterspout_webhooks", "Alerts by what came of their webhook", labels=["outcome"]
+        )
+        for outcome, count in sorted(stats.webhooks.items()):
+            webhooks.add_metric([outcome], count)
+        yield webhooks
         yield from self._collect_models()
 
     def _collect_models(self) -> Iterable[Metric]:

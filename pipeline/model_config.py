@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from pipeline.alert_config import MAX_RULES, AlertRule, check_names
 from pipeline.ensemble_config import EnsembleScheduling, check_ensemble
 from pipeline.version_policy import Version, VersionName, VersionPolicy
 from pipeline.window import WindowSpec
@@ -125,7 +126,7 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     `allowed_batch_sizes`: batches are padded to one of these. `latency_slo_microseconds`: an event should be answered
     within this; 0: no objective. `inline_below_microseconds`: a run expected to be quicker than this does not pay for a
     thread hop. `sha256`: of `model.onnx`, or by version; there of `model.onnx`, or of each file. `ensemble_scheduling`:
-    the model is made of others.
+    the model is made of others. `alert`: rules about its predictions.
     """
 
     max_batch_size: Annotated[int, Meta(ge=0, le=65536)] | None = None
@@ -145,8 +146,10 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     model_warmup: list[Warmup] = []
     sha256: Digest | dict[VersionName, Digest | Digests] | None = None
     ensemble_scheduling: EnsembleScheduling | None = None
+    alert: Annotated[list[AlertRule], Meta(max_length=MAX_RULES)] = []
 
     def __post_init__(self) -> None:
+        check_names(self.alert)
         if self.ensemble_scheduling is not None:
             check_ensemble(self, ModelConfig())
             return

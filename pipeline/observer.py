@@ -1,4 +1,4 @@
-"""Shows the predictions of one model to those who watch."""
+"""Shows the predictions of one model to those who watch, and to its alert rules."""
 
 import time
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
+from pipeline.alert_desk import Alerting
+from pipeline.alerts import Verdict
 from pipeline.errors import InvalidInput
 from pipeline.hub import Hub
 from pipeline.results import BatchResult
@@ -22,12 +24,22 @@ _unix: Final = time.time
 
 
 class Observer:
-    """What a model's predictions pass while somebody watches; `inputs` and `outputs` are those of one row."""
+    """What a model's predictions pass while somebody watches, or where it has alert rules.
+
+    `hub` is None while nobody watches, `inputs` and `outputs` are those of one row.
+    """
 
     def __init__(
-        self, hub: Hub, model: str, version: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+        self,
+        hub: Hub | None,
+        model: str,
+        version: str,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        alerting: Alerting | None = None,
     ) -> None:
         self._hub = hub
+        self._alerting = alerting
         self.model = model
         self.version = version
         self.inputs = inputs
@@ -38,48 +50,59 @@ class Observer:
 
     def glimpse(self, result: BatchResult, row: int) -> "Glimpse":
         """Return what is known of a prediction besides its answer, before its turn to be answered has come."""
-        del row
-        return Glimpse(self, result.started_at, result.run_seconds, result.size)
+        verdict = None if self._alerting is None else self._alerting.verdict(result, row)
+        return Glimpse(self, result.started_at, result.run_seconds, result.size, verdict)
 
     def show_latest(self, stream: "Stream") -> None:
         """Show what a stream answered last, before anybody watched."""
         answer = stream.latest
-        if answer is None:
+        if answer is None or self._hub is None:
             return
-        topic = self._topic_of(stream)
+        topic = self._topic_of(stream, self._hub)
         known = topic.latest
         if not isinstance(known, Sighting) or known.answer is not answer:
             ts = _unix() - (_monotonic() - stream.latest_at)
             topic.show(Sighting(self, answer, ts, None, None, None))
 
-    def _topic_of(self, stream: "Stream") -> Topic:
+    def forget(self, key: str) -> None:
+        """Take note that a stream whose key nobody else has is gone."""
+        if self._alerting is not None:
+            self._alerting.forget(key)
+
+    def _topic_of(self, stream: "Stream", hub: Hub) -> Topic:
         topic: Topic | None = stream.topic
         if topic is None:
-            topic = stream.topic = self._hub.topic(f"{self.model}/{stream.topic_key}")
+            topic = stream.topic = hub.topic(f"{self.model}/{stream.topic_key}")
         return topic
 
 
 class Glimpse:
     """One prediction between its run and its answer."""
 
-    __slots__ = ("_observer", "_run_seconds", "_size", "_started_at")
+    __slots__ = ("_observer", "_run_seconds", "_size", "_started_at", "_verdict")
 
-    def __init__(self, observer: Observer, started_at: float, run_seconds: float, size: int) -> None:
+    def __init__(self, observer: Observer, started_at: float, run_seconds: float, size: int, verdict: Verdict) -> None:
         self._observer = observer
         self._started_at = started_at
         self._run_seconds = run_seconds
         self._size = size
+        self._verdict = verdict
 
     def publish(self, stream: "Stream", job: "StreamJob", answer: "Prediction") -> None:
         """Show the prediction, whose turn has come."""
+        observer = self._observer
+        if observer._alerting is not None:
+            observer._alerting.note(stream.topic_key, self._verdict, answer.id)
+        if observer._hub is None:
+            return
         timings = Timings(
             queue=round((self._started_at - job.enqueued_at) * 1e6),
             run=round(self._run_seconds * 1e6),
             total=round((_monotonic() - job.enqueued_at) * 1e6),
             batch=self._size,
         )
-        topic = self._observer._topic_of(stream)
-        topic.publish(Sighting(self._observer, answer, _unix(), timings, job.row, job.shapes))
+        topic = observer._topic_of(stream, observer._hub)
+        topic.publish(Sighting(observer, answer, _unix(), timings, job.row, job.shapes))
 
 
 class Sighting:

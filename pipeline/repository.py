@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from pipeline.alert_desk import AlertDesk
 from pipeline.errors import ConfigError, UnknownModel
 from pipeline.hub import Hub
 from pipeline.messages import ModelInfo
@@ -31,14 +32,16 @@ class Repository:
         only: Collection[str] | None = None,
         settle_seconds: float = 0.3,
         hub: Hub | None = None,
+        desk: AlertDesk | None = None,
     ) -> None:
         """Make it; nothing is loaded yet.
 
         `look` is called in a thread. `only` names the models to serve until `load` names others; None: all there are.
-        `hub` is where predictions can be watched.
+        `hub` is where predictions can be watched, `desk` takes alerts.
         Files are at rest when two looks, `settle_seconds` apart, find them equal.
         """
-        self._loader = VersionLoader(stats, workers, cores, self.get, hub or Hub())
+        hub = hub or Hub()
+        self._loader = VersionLoader(stats, workers, cores, self.get, hub, desk or AlertDesk(stats, hub))
         self._find = look
         self._settle_seconds = settle_seconds
         self._models: dict[str, Versions] = {}

@@ -14,6 +14,7 @@ class BatchResult:
 
     `byte_rows` and `list_rows` are what `rows` has made so far. `started_at` (monotonic seconds), `run_seconds` and
     `size` (rows) describe the run. `observer` shows the predictions to those who watch the model; None: nobody does.
+    `verdicts` (`alerts.Verdict` of each row) are what the model's alert rules say, once they were asked.
     """
 
     __slots__ = (
@@ -27,6 +28,7 @@ class BatchResult:
         "run_seconds",
         "size",
         "started_at",
+        "verdicts",
     )
 
     def __init__(self, specs: Sequence[TensorSpec], arrays: Sequence[Array], labels: dict[str, list[str]]) -> None:
@@ -41,6 +43,7 @@ class BatchResult:
         self.started_at = 0.0
         self.run_seconds = 0.0
         self.observer: Any = None
+        self.verdicts: Any = None
 
     def keep(self, rows: int) -> None:
         """Forget all but the first `rows` rows; call it before any is read."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.alert_config import check_alerts
 from pipeline.ensemble import Ensemble
 from pipeline.ensemble_plan import plan_ensemble
 from pipeline.errors import ConfigError, WaterspoutError
@@ -33,9 +34,10 @@ def serve_ensemble(name: str, version: str, config: ModelConfig, path: Path, fin
             if names := model.labels.get(model.spec.outputs[at].name):
                 labels[tensor.name] = names
         check_class_names(config.labels, outputs)
+        labels |= config.labels
+        check_alerts(config.alert, outputs, labels)
     except ConfigError as error:
         raise type(error)(f"{path}: {error}") from error
-    labels |= config.labels
     engine = Ensemble(plan, models, labels)
     return ServedModel(
         name,

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from msgspec import UNSET
 
+from pipeline.alert_desk import AlertDesk, Alerting
+from pipeline.alerts import AlertRules
 from pipeline.batching import NEVER, BatchPolicy
 from pipeline.engine import Engine
 from pipeline.errors import InvalidInput
@@ -99,6 +101,8 @@ class ServedModel:
         self.max_queue_size = max_queue_size
         self.engine = engine
         self.observer: Observer | None = None
+        self._hub: Hub | None = None
+        self._alerting: Alerting | None = None
         self.submit = engine.submit
         self.admit = engine.admit
         self.cancel = engine.cancel
@@ -135,9 +139,22 @@ class ServedModel:
 
     def observe(self, hub: Hub | None) -> None:
         """Publish each prediction there from now on; None: publish none."""
-        spec = self.spec
-        watched = Observer(hub, self.name, self.version, spec.inputs, spec.outputs) if hub is not None else None
-        self.observer = self.engine.observer = watched
+        self._hub = hub
+        self._set_observer()
+
+    def alert(self, desk: AlertDesk) -> None:
+        """Take what the model's rules say there from now on."""
+        if self.config.alert:
+            rules = AlertRules(self.name, self.version, self.config.alert, self.spec.outputs)
+            self._alerting = Alerting(rules, desk)
+            self._set_observer()
+
+    def _set_observer(self) -> None:
+        observer = None
+        if self._hub is not None or self._alerting is not None:
+            spec = self.spec
+            observer = Observer(self._hub, self.name, self.version, spec.inputs, spec.outputs, self._alerting)
+        self.observer = self.engine.observer = observer
 
     async def retired(self) -> None:
         """Close the model once no ensemble holds it and all that it had is answered."""

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigError
+from pipeline.webhook_rules import signing_key
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -64,7 +65,17 @@ class Settings(BaseSettings):
     header_seconds: Seconds = Field(10.0, description="a request's header (and TLS handshake) must come within this")
     body_seconds: Seconds = Field(60.0, description="a request's body must come within this")
     drain_seconds: Seconds = Field(10.0, description="time to answer what is in flight after SIGTERM")
+    webhook_secret: SecretStr | None = Field(
+        None, description="key that signs webhooks (base64); not as a flag: WATERSPOUT_WEBHOOK_SECRET or --config"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            signing_key(secret.get_secret_value())
+        return secret
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
@@ -97,6 +108,8 @@ def read_settings(arguments: list[str]) -> Settings:
     path = _config_path(arguments)
     if path is not None and not path.is_file():
         raise ConfigError(f"config: {path} is not a file")
+    if any(argument.startswith("--webhook") for argument in arguments):
+        raise ConfigError("webhook_secret: other processes see flags, use WATERSPOUT_WEBHOOK_SECRET or --config")
 
     class Configured(Settings):
         model_config = SettingsConfigDict(toml_file=path)

@@ -125,7 +125,7 @@ class ModelStats:
 class ServerStats:
     """The numbers of the whole server."""
 
-    __slots__ = ("errors", "events", "models", "sockets", "sockets_opened")
+    __slots__ = ("alerts", "errors", "events", "models", "sockets", "sockets_opened", "webhooks")
 
     def __init__(self) -> None:
         self.events: Callable[[], int] = int
@@ -133,3 +133,5 @@ class ServerStats:
         self.sockets: Callable[[], int] = int
         self.sockets_opened = 0
         self.models: dict[tuple[str, str], ModelStats] = {}
+        self.alerts: Counter[tuple[str, str, str]] = Counter()  # by model, version and rule
+        self.webhooks: Counter[str] = Counter()  # by outcome

@@ -231,6 +231,9 @@ class Stream:
         if self.topic is not None:
             self.topic.release()
             self.topic = None
+        observer = self.model.observer
+        if observer is not None and self.key is None:
+            observer.forget(self.topic_key)
 
     def _settle(self, job: StreamJob, answer: Prediction | Failure) -> None:
         """Send an answer in its turn."""

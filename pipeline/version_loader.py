@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from pipeline.alert_desk import AlertDesk
 from pipeline.config_files import read_config
 from pipeline.errors import ConfigError
 from pipeline.hub import Hub
@@ -33,9 +34,12 @@ class VersionLoader:
     cannot be loaded replaces nothing.
     """
 
-    def __init__(self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find, hub: Hub) -> None:
+    def __init__(
+        self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find, hub: Hub, desk: AlertDesk
+    ) -> None:
         """`find` is `Repository.get`, for the steps of ensembles; `hub` is where predictions are watched."""
         self._hub = hub
+        self._desk = desk
         self._stats = stats
         self._workers = workers
         self._cores = cores
@@ -186,6 +190,7 @@ class VersionLoader:
         versions.reasons.pop(item.version, None)
         self._stats.models[model.name, model.version] = model.engine.stats
         log.info("model %s version %s is ready: batches of up to %d", model.name, model.version, model.max_batch_size)
+        model.alert(self._desk)
         self._hub.add_model(model)
         versions.publish()
         if former is not None:

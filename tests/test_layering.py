@@ -16,6 +16,9 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "alert_config",
+            "alert_messages",
+            "alerts",
             "audience",
             "batch_policy",
             "batching",
@@ -40,6 +43,7 @@ PURE = [
             "results",
             "rings",
             "routes",
+            "rule_conditions",
             "run_times",
             "session",
             "settings",
@@ -53,6 +57,7 @@ PURE = [
             "v2_metadata",
             "v2_responses",
             "v2_tensors",
+            "webhook_rules",
             "version_policy",
             "warmup",
             "watch_messages",

@@ -39,6 +39,7 @@ class FakeModel:
         self.default_timeout = math.inf
         self.max_timeout = math.inf
         self.takes_numbers = False
+        self.observer: Any = None
         self.max_queue_size = room
         self.row_bytes = NUMBER.nbytes
         self.limit = room

@@ -89,6 +89,8 @@ def test_prometheus_reads_what_was_counted() -> None:
     stats.sockets_opened = 5
     stats.errors["overloaded"] += 2
     stats.errors["invalid_input"] += 1
+    stats.alerts["a", "1", "fall"] += 3
+    stats.webhooks["delivered"] += 4
     stats.models["a", "1"] = first = ModelStats(lambda: 7)
     stats.models["b", "20"] = ModelStats(int)
     first.inline_batches = 1
@@ -100,6 +102,8 @@ def test_prometheus_reads_what_was_counted() -> None:
         ("waterspout_events_total",): 12,
         ("waterspout_errors_total", "overloaded"): 2,
         ("waterspout_errors_total", "invalid_input"): 1,
+        ("waterspout_alerts_total", "a", "fall", "1"): 3,
+        ("waterspout_webhooks_total", "delivered"): 4,
         ("waterspout_predictions_total", "a", "1"): 2,
         ("waterspout_predictions_total", "b", "20"): 0,
         ("waterspout_inline_batches_total", "a", "1"): 1,

@@ -50,6 +50,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "header_seconds": 10.0,
         "body_seconds": 60.0,
         "drain_seconds": 10.0,
+        "webhook_secret": None,
         "log_level": "info",
     }
 
@@ -228,3 +229,43 @@ def test_variables_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch
         "WATERSPOUT_SERVICE_HOST: no such setting",
     ]
     assert read_settings([]).port == 2
+
+
+SECRET = "whsec_" + "QUJD" * 10
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_the_secret_of_webhooks_comes_from_the_environment_or_the_file(
+    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
+) -> None:
+    toml.write_text(f"webhook_secret = '{SECRET}'\n" if source == "file" else "")
+    if source == "environment":
+        monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
+    settings = read_settings(["--config", str(toml)])
+    assert settings.webhook_secret is not None
+    assert settings.webhook_secret.get_secret_value() == SECRET
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("arguments", [[f"--webhook-secret={SECRET}"], ["--webhook-secret", SECRET]])
+def test_the_secret_of_webhooks_is_no_flag(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^webhook_secret: other processes see flags") as caught:
+        read_settings(arguments)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["geheim", "whsec_geheim", "", "geheim geheim geheim geheim geheim geheim"])
+def test_a_wrong_secret_of_webhooks_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", secret)
+    with pytest.raises(ConfigError, match=r"^webhook_secret: .*expected") as caught:
+        read_settings([])
+    assert "geheim" not in str(caught.value)
+
+
+def test_help_tells_nothing_of_the_secret_of_webhooks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
+    with pytest.raises(SystemExit):
+        read_settings(["--help"])
+    assert SECRET not in capsys.readouterr().out

@@ -13,7 +13,6 @@ from .feeding import fed
 from .process import Server, copy_server, running_server
 
 MARKUP: Final = "<img src=x onerror=alert(1)>"
-UNTIL_ALERTS: Final = "/v1/alerts|status of 404"  # the server has no such door yet
 HIDE: Final = """isHidden => {
     Object.defineProperty(document, "hidden", {configurable: true, get: () => isHidden});
     document.dispatchEvent(new Event("visibilitychange"));
@@ -47,7 +46,7 @@ def rows(page: Page) -> Any:
 
 
 def test_the_overview_lists_the_models_and_is_live(browser: Browser, zoo: Server) -> None:
-    with open_page(browser, http_address(zoo), "/", allowed=UNTIL_ALERTS) as page:
+    with open_page(browser, http_address(zoo), "/") as page:
         shows(page, "Live")
         row = page.get_by_role("row").filter(has_text="double")
         expect(row).to_contain_text("ready")
@@ -146,7 +145,7 @@ def test_a_hidden_page_asks_for_nothing_until_it_is_seen(browser: Browser, zoo: 
 
 def test_a_server_without_models_says_what_to_do(browser: Browser, tmp_path: Path, start_server: StartServer) -> None:
     server = start_server("--models", str(tmp_path))
-    with open_page(browser, http_address(server), "/", allowed=UNTIL_ALERTS) as page:
+    with open_page(browser, http_address(server), "/") as page:
         expect(page.locator(".models")).to_contain_text("python server.py my.onnx")
 
 
@@ -165,7 +164,7 @@ def test_a_page_without_uplot_says_what_to_do(browser: Browser, tmp_path: Path, 
 @pytest.mark.parametrize("view", ["overview", "streams", "stream/double%2Fsensor-0"])
 def test_every_view_fits_a_phone(browser: Browser, zoo: Server, view: str, scheme: str) -> None:
     phone: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
-    with fed(zoo, keys(30)), open_page(browser, http_address(zoo), f"/#{view}", UNTIL_ALERTS, **phone) as page:
+    with fed(zoo, keys(30)), open_page(browser, http_address(zoo), f"/#{view}", **phone) as page:
         shows(page, "Live")
         expect(page.get_by_role("heading", level=1)).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360

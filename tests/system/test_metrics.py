@@ -24,6 +24,8 @@ PROMISED = {
     "events": "counter",
     "predictions": "counter",
     "errors": "counter",
+    "alerts": "counter",
+    "webhooks": "counter",
     "queue_depth": "gauge",
     "batch_rows": "histogram",
     "queue_seconds": "histogram",

@@ -90,11 +90,11 @@ def test_a_neighbour_of_a_stalled_watcher_sees_everything(patient: Server) -> No
         open_stream(patient, "/v1/watch", "msgpack") as neighbour,
         Wire(patient, "/v1/watch", RECEIVE_BUFFER) as wire,
     ):
-        subscription = {"op": "subscribe", "topics": ["wide/k*"], "hz": 60}
+        subscription = {"op": "subscribe", "topics": ["wide/n*"], "hz": 60}
         wire.send(frame(Opcode.BINARY, msgpack.packb(subscription)))
         neighbour.send(subscription)
         for number in range(2 * KEYS):
-            sensor.ask({"id": number, "key": f"k{number % KEYS}", "data": b"\0\0\0\0"})
+            sensor.ask({"id": number, "key": f"n{number % KEYS}", "data": b"\0\0\0\0"})
             wait_for(neighbour, number)
 
 
