@@ -10,9 +10,17 @@ from playwright.sync_api import Browser, Page, expect
 from .browser import WITHIN, http_address, open_page, running_browser
 from .conftest import StartServer
 from .feeding import fed
+from .graphs import double, write_model
 from .process import Server, copy_server, running_server
 
 MARKUP: Final = "<img src=x onerror=alert(1)>"
+ALERT: Final = """
+[[alert]]
+name = "too-high"
+index = 0
+above = 3.0
+cooldown_seconds = 3600.0
+"""
 HIDE: Final = """isHidden => {
     Object.defineProperty(document, "hidden", {configurable: true, get: () => isHidden});
     document.dispatchEvent(new Event("visibilitychange"));
@@ -168,3 +176,19 @@ def test_every_view_fits_a_phone(browser: Browser, zoo: Server, view: str, schem
         shows(page, "Live")
         expect(page.get_by_role("heading", level=1)).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_an_alert_appears_and_leads_to_its_stream(browser: Browser, tmp_path: Path, start_server: StartServer) -> None:
+    write_model(tmp_path, "double", double(), ALERT)
+    server = start_server("--models", str(tmp_path))
+    with open_page(browser, http_address(server), "/") as page:
+        shows(page, "Live")
+        expect(page.locator(".alerts")).to_contain_text("None so far")
+        with fed(server, keys(3)):
+            alert = page.locator(".alerts li").filter(has_text="too-high")
+            expect(alert).to_have_count(1)
+            expect(alert).to_contain_text("y 4.00 > 3.00")
+            page.reload()  # it is remembered by the server
+            expect(alert).to_have_count(1)
+            alert.get_by_role("link").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("sensor-2")
