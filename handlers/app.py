@@ -32,6 +32,7 @@ from handlers.open_inference import (
 from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
 from handlers.sse import EventsHandler
+from handlers.static import DashboardHandler, ScriptHandler, StaticHandler, VendorHandler
 from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
 from handlers.watch import WatchHandler
@@ -141,6 +142,10 @@ DOORS: Final = (
     Door("/openapi.json", OpenApiHandler),
     Door("/docs", DocsHandler),
     Door("/docs/{file}", DocsHandler),
+    Door("/", DashboardHandler),
+    Door("/static/{file}", StaticHandler),
+    Door("/static/js/{file}", ScriptHandler),
+    Door("/vendor/{file}", VendorHandler),
 )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -97,8 +98,9 @@ def running_server(
     tls: ssl.SSLContext | None = None,
     allowed: str = "",
     exit_code: int = 0,
+    root: Path = ROOT,
 ) -> Iterator[Server]:
-    """Run a server with these arguments, on a free port unless they name one.
+    """Run a server with these arguments, on a free port unless they name one; the one that lies in `root`.
 
     It must end with the exit code and without an error in its log but for those that match `allowed`; it may have
     ended already when the context is left. `tls` is what its clients trust.
@@ -108,7 +110,7 @@ def running_server(
     with (
         tempfile.NamedTemporaryFile("w", prefix="waterspout-", suffix=".log") as log,
         subprocess.Popen(
-            command, cwd=ROOT, env=_environment(env), stdout=subprocess.PIPE, stderr=log, text=True
+            command, cwd=root, env=_environment(env), stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
         try:
@@ -123,6 +125,14 @@ def running_server(
             server.check_log(allowed)
         finally:
             process.kill()
+
+
+def copy_server(target: Path) -> None:
+    """Copy what a server needs, without node_modules."""
+    for part in ("handlers", "pipeline", "static"):
+        shutil.copytree(ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (ROOT / "server.py", *ROOT.glob("*__mypyc.*.so")):
+        shutil.copy2(file, target)
 
 
 def run_to_end(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,68 +1,26 @@
 """`/docs` in a real browser: it shows every operation, asks the server, and breaks no rule of its own policy."""
 
-import shutil
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from .browser import WITHIN, http_address, open_page, running_browser
 from .client import get
 from .process import Server
-
-BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
-FLAGS: Final = (
-    "--no-sandbox",  # which needs another user than root
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-WITHIN: Final = 20_000.0  # milliseconds
-NOTE_VIOLATIONS: Final = """
-    window.violations = [];
-    document.addEventListener("securitypolicyviolation", event => violations.push(event.violatedDirective));
-"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium", pytrace=False)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
-        launched.close()
+    with running_browser() as browser:
+        yield browser
 
 
 @pytest.fixture
 def page(browser: Browser, zoo: Server) -> Iterator[Page]:
-    """Give the page, loaded; whatever the browser complains about meanwhile fails the test."""
-    complaints: list[str] = []
-    address = zoo.ws.replace("ws", "http", 1)
-
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(f"{message.type}: {message.text}")
-
-    with browser.new_page() as page:
-        page.set_default_timeout(WITHIN)
-        page.on("console", on_console)
-        page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
-        page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-        page.on("response", lambda reply: complaints.extend([f"{reply.status} {reply.url}"] * (reply.status >= 400)))
-        page.on("request", lambda sent: complaints.extend([f"asked {sent.url}"] * (not is_own(sent.url, address))))
-        page.add_init_script(NOTE_VIOLATIONS)
-        page.goto(f"{address}/docs")
+    """Give the page, loaded."""
+    with open_page(browser, http_address(zoo), "/docs") as page:
         yield page
-        assert page.evaluate("violations") == []
-        assert complaints == []
-
-
-def is_own(url: str, address: str) -> bool:
-    return url.startswith((f"{address}/", "data:"))
 
 
 def test_the_page_shows_every_operation(page: Page, zoo: Server) -> None:

@@ -1,0 +1,167 @@
+import { Connection, openWatch } from "./connection.js";
+import { el, empty, put } from "./dom.js";
+import { uptime } from "./format.js";
+import { Store } from "./store.js";
+
+/**
+ * @typedef {import("./types.js").App} App
+ * @typedef {import("./types.js").Mount} Mount
+ * @typedef {import("./types.js").ModelInfo} ModelInfo
+ * @typedef {import("./types.js").Stop} Stop
+ */
+
+const SWEEP_MS = 2_000; // the snapshot has come by then
+
+/** @type {Record<string, {title: string, load: () => Promise<{mount: Mount}>}>} */
+const VIEWS = {
+  overview: { title: "Overview", load: () => import("./overview.js") },
+  streams: { title: "Streams", load: () => import("./streams.js") },
+  stream: { title: "Stream", load: () => import("./stream.js") },
+  try: { title: "Try it", load: () => import("./try.js") },
+};
+
+const root = find("view");
+const connection = new Connection({ open: openWatch });
+const store = new Store();
+
+/** @type {Promise<ModelInfo[]> | null} */
+let asked = null;
+
+/** @type {App} */
+const app = {
+  connection,
+  store,
+  models(fresh = false) {
+    if (fresh || !asked) {
+      asked = fetchModels();
+      asked.catch(() => (asked = null));
+    }
+    return asked;
+  },
+  go: (hash) => {
+    location.hash = hash;
+  },
+};
+
+/** @returns {Promise<ModelInfo[]>} */
+async function fetchModels() {
+  const reply = await fetch("/v1/models");
+  if (!reply.ok) throw new Error(`GET /v1/models: ${reply.status}`);
+  const { models } = await reply.json();
+  store.takeModels(models);
+  return models;
+}
+
+/**
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+function find(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+/** @type {Stop} */
+let stop = () => {};
+let turn = 0;
+
+/** Show the view that the address names. */
+async function show() {
+  const [name, ...rest] = location.hash.slice(1).split("/");
+  const view = VIEWS[name || "overview"] ?? VIEWS.overview;
+  const mine = ++turn;
+  stop();
+  stop = () => {};
+  const isFirst = mine === 1;
+  document.title = `${view.title} · Waterspout`;
+  for (const link of document.querySelectorAll("nav a")) {
+    const target = /** @type {HTMLAnchorElement} */ (link).hash.slice(1);
+    if (VIEWS[target] === view || (target === "streams" && name === "stream")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  /** @type {HTMLElement} */
+  const page = el("div", { class: `view ${name || "overview"}` });
+  try {
+    const { mount } = await view.load();
+    if (mine !== turn) return;
+    root.replaceChildren(page);
+    stop = mount(page, app, decode(rest.join("/")));
+  } catch (error) {
+    if (mine !== turn) return;
+    console.error(error);
+    root.replaceChildren(empty("This view could not be loaded", "Reload the page once the server can be reached."));
+  }
+  window.scrollTo(0, 0);
+  if (!isFirst) root.focus({ preventScroll: true });
+}
+
+/**
+ * @param {string} text
+ * @returns {string} as it is where it was not encoded well
+ */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+const stateLine = find("state");
+const retry = find("retry");
+const facts = find("facts");
+let note = ""; // the last refusal
+
+function showState() {
+  const { phase, retryAt, attempt } = connection.state;
+  const seconds = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
+  const texts = {
+    live: note || "Live",
+    connecting: attempt ? `Reconnecting (attempt ${attempt + 1}) …` : "Connecting …",
+    waiting: `Connection lost. Next attempt in ${seconds} s`,
+    asleep: "Paused while hidden",
+  };
+  stateLine.dataset.phase = note && phase === "live" ? "refused" : phase;
+  put(stateLine, texts[phase]);
+  retry.hidden = phase !== "waiting";
+}
+
+connection.onMessage((message) => {
+  if (message.op === "subscribed" || message.op === "welcome") note = "";
+  if (message.error) note = `The server refused: ${message.error.message}`;
+  if (message.op === "gap") note = `This page was too slow for ${message.count} updates`;
+  if (message.error || message.op) showState();
+  store.take(message);
+});
+let wasLive = false;
+connection.onState(({ phase }) => {
+  const isLive = phase === "live";
+  if (isLive && !wasLive) {
+    store.doubt();
+    setTimeout(() => store.sweep(), SWEEP_MS);
+    app.models(true).catch(() => {});
+  }
+  wasLive = isLive;
+  document.body.classList.toggle("offline", phase === "waiting" || phase === "connecting");
+  showState();
+});
+store.listen((news, stats) => {
+  if (news === "stats") put(facts, `${location.host} · up ${uptime(stats.uptime_seconds)}`);
+});
+setInterval(() => {
+  if (connection.state.phase === "waiting") showState();
+}, 500);
+
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault(); // which would be another view
+  root.focus();
+});
+retry.addEventListener("click", () => connection.connect());
+window.addEventListener("online", () => connection.connect());
+document.addEventListener("visibilitychange", () => connection.hide(document.hidden));
+window.addEventListener("hashchange", show);
+
+connection.subscribe("$stats");
+connection.subscribe("$alerts");
+if (document.hidden) connection.hide(true);
+else connection.connect();
+show();
