@@ -107,22 +107,29 @@ function decode(text) {
 }
 
 const stateLine = find("state");
+const wait = find("wait");
 const retry = find("retry");
 const facts = find("facts");
-let note = ""; // the last refusal
+let note = ""; // what the server had to say last
+/** @type {any} */
+let countdown = null;
 
 function showState() {
   const { phase, retryAt, attempt } = connection.state;
-  const seconds = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
   const texts = {
     live: note || "Live",
-    connecting: attempt ? `Reconnecting (attempt ${attempt + 1}) …` : "Connecting …",
-    waiting: `Connection lost. Next attempt in ${seconds} s`,
+    connecting: attempt ? "Reconnecting …" : "Connecting …",
+    waiting: "Connection lost",
     asleep: "Paused while hidden",
   };
   stateLine.dataset.phase = note && phase === "live" ? "refused" : phase;
   put(stateLine, texts[phase]);
-  retry.hidden = phase !== "waiting";
+  retry.hidden = wait.hidden = phase !== "waiting";
+  clearTimeout(countdown);
+  if (phase !== "waiting") return;
+  const seconds = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
+  put(wait, `attempt ${attempt + 1} in ${seconds} s`); // beside the status, which is read aloud
+  countdown = setTimeout(showState, 500);
 }
 
 connection.onMessage((message) => {
@@ -147,9 +154,6 @@ connection.onState(({ phase }) => {
 store.listen((news, stats) => {
   if (news === "stats") put(facts, `${location.host} · up ${uptime(stats.uptime_seconds)}`);
 });
-setInterval(() => {
-  if (connection.state.phase === "waiting") showState();
-}, 500);
 
 document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault(); // which would be another view

@@ -61,7 +61,7 @@ const TILES = [
     name: "memory",
     title: "Memory",
     text: memory,
-    caption: ({ stats }) => `CPU ${stats ? stats.cpu.toFixed(2) : "–"} cores`,
+    caption: ({ stats }) => `CPU ${stats?.cpu?.toFixed(2) ?? "–"} cores`,
   },
   {
     name: "lag",
