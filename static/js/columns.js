@@ -182,7 +182,10 @@ function finder(names, row) {
 
 /** @param {string} name */
 function normal(name) {
-  return name.toLowerCase().replaceAll(/[\s.[\]_-]+/g, "_").replace(/_$/, "");
+  return name
+    .toLowerCase()
+    .replaceAll(/[\s.[\]_-]+/g, "_")
+    .replace(/_$/, "");
 }
 
 /**
@@ -208,7 +211,8 @@ function lacking(missing, names, width, row) {
   });
   const [input] = missing;
   const size = sizeOf(input.shape);
-  const inOrder = missing.length === 1 && size > 0 ? `, or exactly ${size} column${size === 1 ? "" : "s"} in order` : "";
+  const inOrder =
+    missing.length === 1 && size > 0 ? `, or exactly ${size} column${size === 1 ? "" : "s"} in order` : "";
   const found = names.length ? present(names) : `the file has ${width} columns without names`;
   return new CsvError(`no columns for ${wanted.join(", ")}: expected these names${inOrder}; ${found}`, row);
 }
@@ -216,5 +220,8 @@ function lacking(missing, names, width, row) {
 /** @param {string[]} names */
 function present(names) {
   const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : "";
-  return `the file has ${names.slice(0, SHOWN).map((name) => name || "(no name)").join(", ")}${more}`;
+  return `the file has ${names
+    .slice(0, SHOWN)
+    .map((name) => name || "(no name)")
+    .join(", ")}${more}`;
 }

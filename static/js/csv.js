@@ -66,7 +66,8 @@ export class CsvParser {
       if (this.state === "plain" || this.state === "quoted") {
         const end = this.endOfRun(text, at);
         this.field += text.slice(at, end);
-        if (this.field.length > MAX_FIELD) throw this.error(`a field of more than ${MAX_FIELD} characters; is a quote missing?`);
+        if (this.field.length > MAX_FIELD)
+          throw this.error(`a field of more than ${MAX_FIELD} characters; is a quote missing?`);
         at = end;
         if (at === text.length) break;
       }
@@ -116,13 +117,15 @@ export class CsvParser {
       this.skipNewline = false;
       if (character === "\n") return;
     }
-    if (this.state === "quoted") this.state = "closed"; // or doubled: the next character tells
+    if (this.state === "quoted")
+      this.state = "closed"; // or doubled: the next character tells
     else if (character === this.separator) this.endField();
     else if (character === "\n" || character === "\r") {
       this.skipNewline = character === "\r";
       this.endRecord(records);
     } else if (character === '"') this.takeQuote();
-    else if (this.state === "closed") throw this.error(`expected a separator after the closing quote, got '${character}'`);
+    else if (this.state === "closed")
+      throw this.error(`expected a separator after the closing quote, got '${character}'`);
     else {
       this.field += character;
       this.state = "plain";
@@ -177,7 +180,8 @@ export async function* recordsOf(pieces) {
 }
 
 /**
- * Return the text of a file in pieces. Throws `CsvError` where it is not UTF-8.
+ * Return the text of a file in pieces; rejects where it is not UTF-8, or not what was chosen any more.
+ *
  * @param {Blob} file
  * @returns {AsyncGenerator<string>}
  */
@@ -185,14 +189,26 @@ export async function* textOf(file) {
   const reader = file.stream().getReader();
   const decoder = new TextDecoder("utf-8", { fatal: true });
   try {
-    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-      yield decoder.decode(value, { stream: true });
+    for (let isDone = false; !isDone;) {
+      const { done, value } = await reader.read().catch((cause) => {
+        throw new Error("the file has changed or gone since it was chosen: choose it again", { cause });
+      });
+      isDone = done;
+      yield decode(decoder, value);
     }
-    yield decoder.decode();
-  } catch (error) {
-    if (error instanceof TypeError) throw new Error("the file is not UTF-8 text: save it as “CSV UTF-8”", { cause: error });
-    throw error;
   } finally {
-    await reader.cancel();
+    await reader.cancel().catch(() => {}); // it may have failed
+  }
+}
+
+/**
+ * @param {TextDecoder} decoder
+ * @param {Uint8Array | undefined} bytes  undefined: that was all
+ */
+function decode(decoder, bytes) {
+  try {
+    return decoder.decode(bytes, { stream: bytes !== undefined });
+  } catch (cause) {
+    throw new Error("the file is not UTF-8 text: save it as “CSV UTF-8”", { cause });
   }
 }

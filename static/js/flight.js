@@ -170,7 +170,10 @@ export class WireLog {
     this.total += 1;
     this.entries.push({ direction, text, at });
     this.characters += text.length;
-    while (this.entries.length > this.mostEntries || (this.characters > this.mostCharacters && this.entries.length > 1)) {
+    while (
+      this.entries.length > this.mostEntries ||
+      (this.characters > this.mostCharacters && this.entries.length > 1)
+    ) {
       this.characters -= /** @type {Entry} */ (this.entries.shift()).text.length;
     }
   }

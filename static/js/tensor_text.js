@@ -6,7 +6,7 @@
 
 /** @typedef {import("./types.js").TensorInfo} TensorInfo */
 /** @typedef {number | bigint | boolean | string} Element */
-/** @typedef {Element | Nested[]} Nested */
+/** @typedef {Element | any[]} Nested  lists of lists of elements */
 /** @typedef {Nested | {shape: number[], data: Nested}} Tensor */
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
@@ -116,7 +116,8 @@ export function parseTensor(text, spec) {
   if (spec.shape.length === 0) return parseElement(text, spec.dtype);
   const nested = parseList(text, spec.dtype);
   const shape = shapeOf(nested);
-  const flat = shape.length === 1 ? /** @type {Element[]} */ (nested) : /** @type {Element[]} */ (nested.flat(Infinity));
+  const flat =
+    shape.length === 1 ? /** @type {Element[]} */ (nested) : /** @type {Element[]} */ (nested.flat(Infinity));
   if (shape.length > 1 || spec.shape.length === 1) {
     const fits = shape.length === spec.shape.length && spec.shape.every((n, i) => n === null || n === shape[i]);
     if (fits) return nested;
@@ -184,7 +185,7 @@ export function countOf(count, dtype) {
  */
 function parseList(text, dtype) {
   const trimmed = text.trim();
-  if (dtype === "string" && !trimmed.startsWith("[")) return trimmed ? trimmed.split(/\r?\n/) : [];
+  if (dtype === "string" && !trimmed.startsWith("[")) return text ? text.replace(/\r?\n$/, "").split(/\r?\n/) : [];
   /** @type {Nested[]} */
   const root = [];
   const open = [root];

@@ -29,7 +29,12 @@ function countRows(total, { length, hop }) {
 }
 
 test("a window's events are expected to be answered when they complete rows", () => {
-  for (const window of [{ length: 3, hop: 1 }, { length: 5, hop: 2 }, { length: 2, hop: 7 }, { length: 1, hop: 1 }]) {
+  for (const window of [
+    { length: 3, hop: 1 },
+    { length: 5, hop: 2 },
+    { length: 2, hop: 7 },
+    { length: 1, hop: 1 },
+  ]) {
     for (const chunk of [1, 2, 5, 11]) {
       const flight = new Flight(1e6, window);
       let total = 0;

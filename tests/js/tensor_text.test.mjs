@@ -43,10 +43,26 @@ for (const [name, text, type, tensor] of [
   ["a list with commas", "1, 2,3", spec("float32", 3), [1, 2, 3]],
   ["a list with spaces and lines", "1 2\n3\t4", spec("float32", 2, 2), [1, 2, 3, 4]],
   ["a list in brackets", "[1, 2]", spec("int8", 2), [1n, 2n]],
-  ["nested lists", "[[1, 2], [3, 4]]", spec("float32", 2, 2), [[1, 2], [3, 4]]],
-  ["nested lists without the outermost brackets", "[1, 2], [3, 4]", spec("float32", 2, 2), [[1, 2], [3, 4]]],
+  [
+    "nested lists",
+    "[[1, 2], [3, 4]]",
+    spec("float32", 2, 2),
+    [
+      [1, 2],
+      [3, 4],
+    ],
+  ],
+  [
+    "nested lists without the outermost brackets",
+    "[1, 2], [3, 4]",
+    spec("float32", 2, 2),
+    [
+      [1, 2],
+      [3, 4],
+    ],
+  ],
   ["a nested list of one", "[[1, 2]]", spec("float32", 1, 2), [[1, 2]]],
-  ["texts, one per line", "Ada\n King, Countess ", spec("string", 2), ["Ada", " King, Countess"]],
+  ["texts, one per line", "Ada\n King, Countess \n", spec("string", 2), ["Ada", " King, Countess "]],
   ["texts in quotes", '["a, b", "c\\n"]', spec("string", 2), ["a, b", "c\n"]],
   ["booleans", "true 0", spec("bool", 2), [true, false]],
   ["an open end", "1 2 3", spec("float32", null), [1, 2, 3]],
@@ -65,13 +81,28 @@ for (const [name, text, type, message] of [
   ["a text for a number", '1, "2"', spec("float32", 2), "element 1: expected a number, got '\"2\"'"],
   ["a bare word for a text", "[a]", spec("string", 1), "element 0: expected a text in double quotes, got 'a'"],
   ["a bad escape", '["\\x"]', spec("string", 1), "element 0: expected a text in double quotes, got '\"\\x\"'"],
-  ["ragged lists", "[[1, 2], [3]]", spec("float32", 2, 2), "lists of different lengths: item 1 has shape [1], item 0 shape [2]"],
-  ["mixed depths", "[[1], 2]", spec("float32", 2, 1), "lists of different lengths: item 1 has a single element, item 0 shape [1]"],
+  [
+    "ragged lists",
+    "[[1, 2], [3]]",
+    spec("float32", 2, 2),
+    "lists of different lengths: item 1 has shape [1], item 0 shape [2]",
+  ],
+  [
+    "mixed depths",
+    "[[1], 2]",
+    spec("float32", 2, 1),
+    "lists of different lengths: item 1 has a single element, item 0 shape [1]",
+  ],
   ["another shape", "[[1, 2]]", spec("float32", 2, 1), "expected float32[2, 1], got shape [1, 2]"],
   ["an open bracket", "[1, 2", spec("float32", 2), "a '[' without its ']'"],
   ["a lonely bracket", "1, 2]", spec("float32", 2), "a ']' without its '['"],
   ["an open quote", '["a', spec("string", 1), "expected a list, got '\"a'"],
-  ["a flat list for two open dimensions", "1 2", spec("float32", null, null), "expected nested lists for float32[?, ?], such as [[1, 2], [3, 4]]"],
+  [
+    "a flat list for two open dimensions",
+    "1 2",
+    spec("float32", null, null),
+    "expected nested lists for float32[?, ?], such as [[1, 2], [3, 4]]",
+  ],
   ["a part of an open dimension", "1 2 3", spec("float32", null, 2), "expected a multiple of 2 elements, got 3"],
 ]) {
   test(`tells of ${name}`, () => assert.throws(() => parseTensor(text, type), { message }));
@@ -81,7 +112,14 @@ test("reads samples, flat and nested, and counts them", () => {
   const sample = spec("float32", 2);
   assert.deepEqual(parseSamples("1, 2", sample), { data: [1, 2], count: 1 });
   assert.deepEqual(parseSamples("1, 2\n3, 4", sample), { data: [1, 2, 3, 4], count: 2 });
-  assert.deepEqual(parseSamples("[[1, 2], [3, 4], [5, 6]]", sample), { data: [[1, 2], [3, 4], [5, 6]], count: 3 });
+  assert.deepEqual(parseSamples("[[1, 2], [3, 4], [5, 6]]", sample), {
+    data: [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ],
+    count: 3,
+  });
   assert.deepEqual(parseSamples("1 2 3", spec("int8")), { data: [1n, 2n, 3n], count: 3 });
   assert.throws(() => parseSamples("1 2 3", sample), { message: "expected 2 numbers per sample, got 3" });
   assert.throws(() => parseSamples("", sample), { message: "expected 2 numbers per sample, got 0" });

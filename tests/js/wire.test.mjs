@@ -32,7 +32,16 @@ class Bench {
   }
 
   #socket() {
-    return { sent: [], bufferedAmount: 0, send(text) { this.sent.push(text); }, close(code) { this.closedWith = code; } };
+    return {
+      sent: [],
+      bufferedAmount: 0,
+      send(text) {
+        this.sent.push(text);
+      },
+      close(code) {
+        this.closedWith = code;
+      },
+    };
   }
 
   get socket() {
@@ -66,11 +75,14 @@ test("logs exactly what is sent and what comes, and takes lists apart", async ()
   assert.equal(bench.wire.send({ id: 1, data: [2n ** 60n, 0.5] }), true);
   bench.socket.onmessage({ data: '[ {"id": 1}, {"id": 2} ]' });
   assert.deepEqual(bench.socket.sent, ['{"id":1,"data":[1152921504606846976,0.5]}']);
-  assert.deepEqual(bench.log.entries.map(({ direction, text }) => [direction, text]), [
-    ["in", JSON.stringify(WELCOME)],
-    ["out", bench.socket.sent[0]],
-    ["in", '[ {"id": 1}, {"id": 2} ]'],
-  ]);
+  assert.deepEqual(
+    bench.log.entries.map(({ direction, text }) => [direction, text]),
+    [
+      ["in", JSON.stringify(WELCOME)],
+      ["out", bench.socket.sent[0]],
+      ["in", '[ {"id": 1}, {"id": 2} ]'],
+    ],
+  );
   assert.deepEqual(bench.messages.slice(1), [{ id: 1 }, { id: 2 }]);
 });
 
