@@ -210,6 +210,7 @@ export function buildCsvPanel(session) {
     end.hidden = progress.hidden = false;
     end.focus();
     progress.max = rows;
+    status.setAttribute("aria-live", "off"); // ten times a second is nothing to be read out
     const timer = setInterval(() => {
       progress.value = sent();
       put(status, `${count(sent())} of ${count(rows)} rows sent`);
@@ -222,6 +223,7 @@ export function buildCsvPanel(session) {
       if (!(error instanceof Interrupted)) tell([messageOf(error)]);
     }
     clearInterval(timer);
+    status.removeAttribute("aria-live");
     const { predictions, errors } = session.counts;
     const made = `${count(predictions - before.predictions)} predictions, ${count(errors - before.errors)} errors`;
     put(status, `${ending}: ${made} in ${((performance.now() - began) / 1000).toFixed(1)} s.`);

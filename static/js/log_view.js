@@ -18,6 +18,7 @@ export function buildLog(session) {
   const state = el("p", { class: "muted", role: "status" });
   const list = el("ol", { class: "wire", tabindex: 0, "aria-label": "Messages on the wire, oldest first" });
   const missed = el("span", { class: "muted" });
+  const flying = el("p", { class: "muted" });
   const pause = el("button", { type: "button", "aria-pressed": "false" }, "Pause");
   const copy = el("button", { type: "button" }, "Copy all");
   const clear = el("button", { type: "button" }, "Clear");
@@ -27,6 +28,7 @@ export function buildLog(session) {
   let place = 0; // where the last frame left the list
   const frame = perFrame(() => {
     put(state, stateWords(session));
+    put(flying, session.wire.welcome ? `In flight: ${session.flight.rows}` : "");
     put(missed, log.missed ? `${log.missed} not recorded while paused` : "");
     const entries = new Set(log.entries);
     for (const [entry, line] of shown) if (!entries.has(entry)) line.remove();
@@ -60,15 +62,15 @@ export function buildLog(session) {
     el("h2", {}, "On the wire"),
     el("div", { class: "end" }, missed, pause, copy, clear),
   );
-  return { element: el("section", { class: "card" }, head, state, list), ask: frame.ask, stop: frame.stop };
+  return { element: el("section", { class: "card" }, head, state, flying, list), ask: frame.ask, stop: frame.stop };
 }
 
 /** @param {TrySession} session */
-function stateWords({ wire, flight }) {
+function stateWords({ wire }) {
   const { phase, reason } = wire.state;
   if (wire.welcome) {
     const { session, limits } = wire.welcome;
-    return `Connected, session ${session}. In flight: ${flight.rows} of at most ${limits.max_in_flight}.`;
+    return `Connected, session ${session}. At most ${limits.max_in_flight} may be in flight.`;
   }
   if (phase === "connecting") return reason ? `Reconnecting: ${reason}.` : "Connecting …";
   if (phase === "waiting") return `Connection lost: ${reason}. It is tried again by itself.`;

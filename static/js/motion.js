@@ -140,12 +140,14 @@ export function buildMotionPanel(session) {
       await allowed();
       window.addEventListener("devicemotion", listener);
       put(status, "Waiting for the sensor …");
+      status.setAttribute("aria-live", "off"); // what changes with every sample is nothing to be read out
       await session.stream(
         samples(averager, perSecond, () => silence(lacks, channels)),
         Infinity,
       );
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
+      status.removeAttribute("aria-live");
       put(status, `Ended: ${message}.`);
       if (!(error instanceof Interrupted)) tell(message);
     }

@@ -154,10 +154,13 @@ export class Wire {
    *
    * @param {Message} message
    * @returns {boolean} false where the connection is lost
+   * @throws {Error} where the server would close the socket for the message's size
    */
   send(message) {
     if (!this.welcome || !this.socket) return false;
     const text = toJson(message);
+    const most = this.welcome.limits.max_message_bytes;
+    if (text.length > most) throw new Error(`the message has ${text.length} bytes, the server takes at most ${most}`);
     this.socket.send(text);
     this.log.add("out", text, this.world.now());
     return true;
