@@ -1,6 +1,6 @@
 /** What came back: the latest prediction with its scores as bars, and the last answers as a table. */
 
-import { el, perFrame, put } from "./dom.js";
+import { el, perMoment, put } from "./dom.js";
 import { count, milliseconds, number } from "./format.js";
 import { elementNames, flat, labelText, score } from "./values.js";
 
@@ -40,7 +40,7 @@ export function buildAnswers(session) {
   /** @type {Answer | undefined} */
   let latest;
   const draw = barsOf(outputs, session);
-  const frame = perFrame(() => {
+  const frame = perMoment(() => {
     const { sent, predictions, errors, lost } = session.counts;
     const losses = lost ? `, ${count(lost)} lost with the connection` : "";
     put(tally, `${count(sent)} sent, ${count(predictions)} predictions, ${count(errors)} errors${losses}`);

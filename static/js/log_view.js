@@ -1,6 +1,6 @@
 /** The messages on the wire, exactly as they are. */
 
-import { el, perFrame, put } from "./dom.js";
+import { el, perMoment, put } from "./dom.js";
 
 /** @typedef {import("./session.js").TrySession} TrySession */
 /** @typedef {import("./flight.js").Entry} Entry */
@@ -26,7 +26,7 @@ export function buildLog(session) {
   let shown = new Map();
   let isFollowing = true; // until the reader scrolls up
   let place = 0; // where the last frame left the list
-  const frame = perFrame(() => {
+  const frame = perMoment(() => {
     put(state, stateWords(session));
     put(flying, session.wire.welcome ? `In flight: ${session.flight.rows}` : "");
     put(missed, log.missed ? `${log.missed} not recorded while paused` : "");

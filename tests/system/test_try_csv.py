@@ -59,6 +59,7 @@ def test_every_recording_gets_the_prediction_that_a_plain_client_gets(
         view.stream(None)
         view.says(PANEL, "All rows were sent: 40 predictions, 0 errors")
         found = {answer["key"]: answer for answer in view.predictions(40)}
+        expect(view.card("Answers").locator("tbody tr")).to_have_count(40)
         shown = dict(row.split("\t")[:2] for row in view.card("Answers").locator("tbody tr").all_inner_texts())
     for plain in plain_answers(shipped, split.samples):
         key = plain["key"]

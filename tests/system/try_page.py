@@ -76,8 +76,9 @@ class TryPage:
         """Wait until so many predictions came over the socket."""
         return until(lambda: self._enough(count), WITHIN / 1000)
 
-    def shown(self) -> list[tuple[str, str]]:
-        """Return the lines of the wire's log: direction and text."""
+    def shown(self, count: int) -> list[tuple[str, str]]:
+        """Return the lines of the wire's log once there are so many: direction and text."""
+        expect(self.page.locator(".wire li")).to_have_count(count)
         script = 'lines => lines.map(line => [line.className, line.querySelector("code").textContent])'
         lines: list[Any] = self.page.locator(".wire li").evaluate_all(script)
         return [(way, text) for way, text in lines]
