@@ -11,6 +11,7 @@ import { Store } from "./store.js";
  */
 
 const SWEEP_MS = 2_000; // the snapshot has come by then
+const NOTE_MS = 10_000;
 
 /** @type {Record<string, {title: string, load: () => Promise<{mount: Mount}>}>} */
 const VIEWS = {
@@ -112,6 +113,8 @@ const retry = find("retry");
 const facts = find("facts");
 let note = ""; // what the server had to say last
 /** @type {any} */
+let noted = null;
+/** @type {any} */
 let countdown = null;
 
 function showState() {
@@ -132,19 +135,35 @@ function showState() {
   countdown = setTimeout(showState, 500);
 }
 
+/**
+ * Say something in place of "Live", for a while.
+ *
+ * @param {string} text
+ */
+function tell(text) {
+  note = text;
+  clearTimeout(noted);
+  noted = setTimeout(() => {
+    note = "";
+    showState();
+  }, NOTE_MS);
+  showState();
+}
+
 connection.onMessage((message) => {
-  if (message.op === "subscribed" || message.op === "welcome") note = "";
-  if (message.error) note = `The server refused: ${message.error.message}`;
-  if (message.op === "gap") note = `This page was too slow for ${message.count} updates`;
-  if (message.error || message.op) showState();
+  for (const pattern of message.op === "subscribed" ? message.topics : []) {
+    const doubt = store.doubt(pattern);
+    setTimeout(() => store.sweep(doubt), SWEEP_MS);
+  }
+  if (message.error) tell(`The server refused: ${message.error.message}`);
+  else if (message.op === "gap") tell(`This page was too slow for ${message.count} updates`);
+  else if (message.op) showState();
   store.take(message);
 });
 let wasLive = false;
 connection.onState(({ phase }) => {
   const isLive = phase === "live";
   if (isLive && !wasLive) {
-    store.doubt();
-    setTimeout(() => store.sweep(), SWEEP_MS);
     app.models(true).catch(() => {});
   }
   wasLive = isLive;

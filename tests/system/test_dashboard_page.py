@@ -151,6 +151,18 @@ def test_a_hidden_page_asks_for_nothing_until_it_is_seen(browser: Browser, zoo: 
             expect(rows(page).filter(has_text="late")).to_have_count(1)
 
 
+def test_streams_that_ended_unseen_are_not_shown_again(browser: Browser, start_server: StartServer) -> None:
+    server = start_server()
+    with open_page(browser, http_address(server), "/#streams") as page:
+        with fed(server, keys(5)):
+            expect(page.locator(".head .muted")).to_have_text("5")
+            page.get_by_role("link", name="Overview").click()
+            expect(page.locator(".tile")).to_have_count(8)
+        with fed(server, ["other"]):
+            page.get_by_role("link", name="Streams").click()
+            expect(page.locator(".head .muted")).to_have_text("1", timeout=WITHIN)
+
+
 def test_a_server_without_models_says_what_to_do(browser: Browser, tmp_path: Path, start_server: StartServer) -> None:
     server = start_server("--models", str(tmp_path))
     with open_page(browser, http_address(server), "/") as page:
