@@ -9,6 +9,7 @@ import os
 import signal
 import ssl
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
+from handlers.pulse import PulseTimer, make_gauges
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
 from pipeline.errors import CloseCode, ConfigError
@@ -29,9 +31,13 @@ from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.model_folder import Look, find_models, single_model
 from pipeline.model_watch import ModelWatch
+from pipeline.pulse import Pulse
+from pipeline.pulse_messages import Stats
 from pipeline.repository import Repository
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
+from pipeline.topics import STATS
+from pipeline.watch_messages import StatsUpdate
 from pipeline.webhook_rules import signing_key
 from pipeline.workers import WorkerPool
 
@@ -82,6 +88,10 @@ class Server:
         )
         self.hub_clock = HubClock(self.hub, self.heartbeat)
         self.stats.sockets = self.heartbeat.__len__
+        budget = KeyBudget(settings.max_keys)
+        gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
+        self.pulse = PulseTimer(Pulse(self.stats, gauges, time.monotonic()), self._publish_stats)
+        self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
         self.state = ServerState(
@@ -89,8 +99,9 @@ class Server:
             self.repository,
             self.heartbeat,
             self.stats,
-            KeyBudget(settings.max_keys),
+            budget,
             self.hub,
+            self.pulse,
             self.desk.recent,
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
         )
@@ -157,8 +168,12 @@ class Server:
         await self.webhooks.stop(deadline)
         self.heartbeat.stop()
         self.hub_clock.stop()
+        self.pulse.close()
         self.workers.shutdown()
         return in_time
+
+    def _publish_stats(self, stats: Stats, ts: float) -> None:
+        self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
 
     def _look(self) -> Look:
         """Look for models; called in the loader's thread too."""

@@ -21,6 +21,7 @@ HOT_PATH = [
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
     "pipeline/job.py",
+    "pipeline/observer.py",
     "pipeline/results.py",
     "pipeline/rings.py",
     "pipeline/routes.py",

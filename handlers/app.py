@@ -9,7 +9,7 @@ from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
 from handlers.base import NotFoundHandler, ServerState
 from handlers.docs import DocsHandler
-from handlers.doors import OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
+from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
 from handlers.infer import HEADER_LENGTH, InferHandler
@@ -33,12 +33,14 @@ from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
 from handlers.sse import EventsHandler
 from handlers.static import DashboardHandler, ScriptHandler, StaticHandler, VendorHandler
+from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
 from handlers.watch import WatchHandler
 from pipeline.alert_messages import Alerts
-from pipeline.errors import TooLarge
+from pipeline.errors import ShuttingDown, TooLarge
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.metrics import make_registry
+from pipeline.pulse_messages import Stats
 from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
 from pipeline.v2_metadata import (
     ModelConfiguration,
@@ -100,6 +102,7 @@ DOORS: Final = (
     ),
     Door("/v1/models/{model}/versions/{version}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
     Door("/v1/models/{model}/stream", StreamHandler),
+    Door("/v1/stats", StatsHandler, {"GET": json(Stats, errors=(*OF_ANY, ShuttingDown))}),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),
     Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}),

@@ -11,6 +11,7 @@ from typing import Any, Final
 import tornado.web
 
 from handlers.heartbeat import Heartbeat
+from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
 from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.errors import (
@@ -61,6 +62,7 @@ class ServerState:
     stats: ServerStats
     budget: KeyBudget
     hub: Hub
+    pulse: PulseTimer
     alerts: RecentAlerts
     ready: bool = False
     draining: bool = False

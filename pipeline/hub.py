@@ -61,7 +61,7 @@ class Hub:
 
     @property
     def watchers(self) -> int:
-        """How many watchers there are."""
+        """How many watchers there are that have subscribed to anything."""
         return len(self._subscriptions)
 
     @property
@@ -153,6 +153,8 @@ class Hub:
             if text not in had:
                 raise InvalidMessage(f"topics[{at}]: {text[:100]!r} is not subscribed")
         self._drop(watcher, set(texts))
+        if not self._subscriptions[watcher]:
+            del self._subscriptions[watcher]
         self.wake()
 
     def leave(self, watcher: Watcher) -> None:
@@ -251,6 +253,7 @@ class Hub:
         audience.close()
         if audience.choice.patterns == (STATS,) and not self._topics[STATS].audiences:
             self.on_stats(False)
+            self._topics[STATS] = Topic(STATS, self)  # which remembers nothing
         for model in [model for model, is_observed in self._models.items() if is_observed]:
             if audience.fits_model(model.name) and not self._is_wanted(model):
                 self._models[model] = False

@@ -48,10 +48,25 @@ class Observer:
     def __repr__(self) -> str:
         return f"<Observer {self.model}/{self.version}>"
 
-    def glimpse(self, result: BatchResult, row: int) -> "Glimpse":
+    def sight(self, result: BatchResult, row: int) -> "Sighting":
         """Return what is known of a prediction besides its answer, before its turn to be answered has come."""
-        verdict = None if self._alerting is None else self._alerting.verdict(result, row)
-        return Glimpse(self, result.started_at, result.run_seconds, result.size, verdict)
+        sighting = Sighting(self)
+        sighting.started_at = result.started_at
+        sighting.run_seconds = result.run_seconds
+        sighting.size = result.size
+        if self._alerting is not None:
+            sighting.verdict = self._alerting.verdict(result, row)
+        return sighting
+
+    def publish(self, sighting: "Sighting", stream: "Stream") -> None:
+        """Show a prediction, whose turn has come."""
+        if self._alerting is not None:
+            self._alerting.note(stream.topic_key, sighting.verdict, sighting.answer.id)
+        if self._hub is not None:
+            topic = stream.topic
+            if topic is None:
+                topic = self._topic_of(stream, self._hub)
+            topic.publish(sighting)
 
     def show_latest(self, stream: "Stream") -> None:
         """Show what a stream answered last, before anybody watched."""
@@ -61,8 +76,10 @@ class Observer:
         topic = self._topic_of(stream, self._hub)
         known = topic.latest
         if not isinstance(known, Sighting) or known.answer is not answer:
-            ts = _unix() - (_monotonic() - stream.latest_at)
-            topic.show(Sighting(self, answer, ts, None, None, None))
+            sighting = Sighting(self)
+            sighting.answer = answer
+            sighting.at = stream.latest_at
+            topic.show(sighting)
 
     def forget(self, key: str) -> None:
         """Take note that a stream whose key nobody else has is gone."""
@@ -76,55 +93,42 @@ class Observer:
         return topic
 
 
-class Glimpse:
-    """One prediction between its run and its answer."""
+class Sighting:
+    """A prediction as watchers see it (a `topics.Value`). Times are monotonic seconds."""
 
-    __slots__ = ("_observer", "_run_seconds", "_size", "_started_at", "_verdict")
+    __slots__ = (
+        "_observer",
+        "answer",
+        "at",
+        "enqueued_at",
+        "row",
+        "run_seconds",
+        "shapes",
+        "size",
+        "started_at",
+        "verdict",
+    )
 
-    def __init__(self, observer: Observer, started_at: float, run_seconds: float, size: int, verdict: Verdict) -> None:
+    def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._started_at = started_at
-        self._run_seconds = run_seconds
-        self._size = size
-        self._verdict = verdict
+        self.answer: Prediction
+        self.row: Row | None = None  # None: not known any more
+        self.shapes: Shapes | None = None
+        self.at = 0.0  # when it was answered
+        self.enqueued_at = 0.0
+        self.started_at = 0.0
+        self.run_seconds = 0.0
+        self.size = 0  # of the batch; 0: not known any more
+        self.verdict: Verdict = None
 
     def publish(self, stream: "Stream", job: "StreamJob", answer: "Prediction") -> None:
         """Show the prediction, whose turn has come."""
-        observer = self._observer
-        if observer._alerting is not None:
-            observer._alerting.note(stream.topic_key, self._verdict, answer.id)
-        if observer._hub is None:
-            return
-        timings = Timings(
-            queue=round((self._started_at - job.enqueued_at) * 1e6),
-            run=round(self._run_seconds * 1e6),
-            total=round((_monotonic() - job.enqueued_at) * 1e6),
-            batch=self._size,
-        )
-        topic = observer._topic_of(stream, observer._hub)
-        topic.publish(Sighting(observer, answer, _unix(), timings, job.row, job.shapes))
-
-
-class Sighting:
-    """A prediction as watchers see it (a `topics.Value`)."""
-
-    __slots__ = ("_observer", "_row", "_shapes", "_timings", "_ts", "answer")
-
-    def __init__(
-        self,
-        observer: Observer,
-        answer: "Prediction",
-        ts: float,
-        timings: Timings | None,
-        row: Row | None,
-        shapes: Shapes | None,
-    ) -> None:
-        self._observer = observer
+        self.at = _monotonic()
         self.answer = answer
-        self._ts = ts
-        self._timings = timings
-        self._row = row
-        self._shapes = shapes
+        self.enqueued_at = job.enqueued_at
+        self.row = job.row
+        self.shapes = job.shapes
+        self._observer.publish(self, stream)
 
     def message(self, topic: Topic, *, lists: bool, inputs: bool) -> Update:
         """Return the update about it."""
@@ -137,21 +141,28 @@ class Sighting:
         return Update(
             topic.name,
             topic.n,
-            round(self._ts, 6),
+            round(_unix() - (_monotonic() - self.at), 6),
             observer.version,
             answer.id,
             answer.label,
             outputs,
-            self._timings,
-            self._inputs(lists=lists) if inputs and self._row is not None else None,
+            self._timings() if self.size else None,
+            self._inputs(self.row, lists=lists) if inputs and self.row is not None else None,
             topic.ended,
         )
 
-    def _inputs(self, *, lists: bool) -> dict[str, Any]:
-        assert self._row is not None
+    def _timings(self) -> Timings:
+        return Timings(
+            queue=round((self.started_at - self.enqueued_at) * 1e6),
+            run=round(self.run_seconds * 1e6),
+            total=round((self.at - self.enqueued_at) * 1e6),
+            batch=self.size,
+        )
+
+    def _inputs(self, row: Row, *, lists: bool) -> dict[str, Any]:
         shown = {}
-        for at, (spec, cell) in enumerate(zip(self._observer.inputs, self._row, strict=True)):
-            entry = None if self._shapes is None else self._shapes[at]
+        for at, (spec, cell) in enumerate(zip(self._observer.inputs, row, strict=True)):
+            entry = None if self.shapes is None else self.shapes[at]
             if entry is ABSENT:
                 continue
             shape = entry.shape if isinstance(entry, Shared) else entry

@@ -85,6 +85,10 @@ class Repository:
         """Describe each model by what serves it."""
         return [versions.info() for versions in self._sorted()]
 
+    def states(self) -> list[tuple[str, str, str]]:
+        """Return model, version and state of what `describe_all` tells of."""
+        return [(versions.name, *state) for versions in self._sorted() for state in versions.states()]
+
     @property
     def broken(self) -> list[str]:
         """Names of the models of which no version is ready, and one could not be loaded."""

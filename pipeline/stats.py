@@ -26,6 +26,8 @@ SECONDS: Final[Sequence[float]] = (
 )
 ROWS: Final[Sequence[float]] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+Place = tuple[str, str]  # name and version of a model
+
 _bucket_of: Final = bisect_left
 
 
@@ -123,15 +125,51 @@ class ModelStats:
 
 
 class ServerStats:
-    """The numbers of the whole server."""
+    """The numbers of the whole server. `models` has those that serve, or did last, by name and version."""
 
-    __slots__ = ("alerts", "errors", "events", "models", "sockets", "sockets_opened", "webhooks")
+    __slots__ = (
+        "_replaced",
+        "alerts",
+        "errors",
+        "events",
+        "models",
+        "past_predictions",
+        "sockets",
+        "sockets_opened",
+        "webhooks",
+    )
 
     def __init__(self) -> None:
         self.events: Callable[[], int] = int
         self.errors: Counter[str] = Counter()
         self.sockets: Callable[[], int] = int
         self.sockets_opened = 0
-        self.models: dict[tuple[str, str], ModelStats] = {}
+        self.models: dict[Place, ModelStats] = {}
         self.alerts: Counter[tuple[str, str, str]] = Counter()  # by model, version and rule
         self.webhooks: Counter[str] = Counter()  # by outcome
+        self.past_predictions = 0  # of models that are gone
+        self._replaced: list[tuple[Place, ModelStats]] = []
+
+    @property
+    def predictions(self) -> int:
+        """How many rows ran since the start; one of an ensemble counts in each of its steps too."""
+        return self.past_predictions + sum(model.predictions for _, model in self.counted())
+
+    def counted(self) -> list[tuple[Place, ModelStats]]:
+        """Return everything that may still count, also what finishes its work where another has its place."""
+        return [*self.models.items(), *self._replaced]
+
+    def add(self, place: Place, model: ModelStats) -> None:
+        """Show a model; what had its place is counted until it is discarded."""
+        former = self.models.get(place)
+        if former is not None:
+            self._replaced.append((place, former))
+        self.models[place] = model
+
+    def discard(self, place: Place, model: ModelStats) -> None:
+        """Show a model no more; what it did stays in the sum."""
+        self.past_predictions += model.predictions
+        if self.models.get(place) is model:
+            del self.models[place]
+        else:
+            self._replaced.remove((place, model))

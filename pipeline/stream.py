@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class StreamJob(Job):
     """A row of a stream, with what its answer needs."""
 
-    __slots__ = ("codec", "event", "glimpse", "seq")
+    __slots__ = ("codec", "event", "seq", "sighting")
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class StreamJob(Job):
         self.event = event
         self.seq = seq
         self.codec = codec
-        self.glimpse: Any = None  # an `observer.Glimpse` where somebody watches
+        self.sighting: Any = None  # an `observer.Sighting` where somebody watches
 
 
 class Stream:
@@ -202,7 +202,7 @@ class Stream:
         self.latest_at = result.started_at + result.run_seconds
         number = job.number
         if result.observer is not None:
-            job.glimpse = result.observer.glimpse(result, row)
+            job.sighting = result.observer.sight(result, row)
         if number != self._head or self.dropped or self._settled:
             self._settle(job, answer)
         elif self.pending.pop(number, None) is not None:  # else cancelled: its socket is gone
@@ -210,8 +210,8 @@ class Stream:
             session.in_flight -= 1
             if not session.silent:
                 self.outlet.send_message(answer, codec, job.seq)
-            if job.glimpse is not None:
-                job.glimpse.publish(self, job, answer)
+            if job.sighting is not None:
+                job.sighting.publish(self, job, answer)
 
     def fail(self, job: StreamJob, error: WaterspoutError) -> None:
         """Answer a job with an error."""
@@ -257,8 +257,8 @@ class Stream:
                 session.outlet.send_message(gap, job.codec)
             if not (session.silent and isinstance(answer, Prediction)):
                 session.outlet.send_message(answer, job.codec, job.seq)
-            if job.glimpse is not None and isinstance(answer, Prediction):
-                job.glimpse.publish(self, job, answer)
+            if job.sighting is not None and isinstance(answer, Prediction):
+                job.sighting.publish(self, job, answer)
         self._head = self._tail
 
 

@@ -188,7 +188,7 @@ class VersionLoader:
         versions.ready[item.version] = model
         versions.tried[item.version] = item.fingerprint
         versions.reasons.pop(item.version, None)
-        self._stats.models[model.name, model.version] = model.engine.stats
+        self._stats.add((model.name, model.version), model.engine.stats)
         log.info("model %s version %s is ready: batches of up to %d", model.name, model.version, model.max_batch_size)
         model.alert(self._desk)
         self._hub.add_model(model)
@@ -217,7 +217,5 @@ class VersionLoader:
         await model.retired()
         self._hub.remove_model(model)
         versions.retiring.remove(model)
-        place = model.name, model.version
-        if self._stats.models.get(place) is model.engine.stats:
-            del self._stats.models[place]
+        self._stats.discard((model.name, model.version), model.engine.stats)
         log.info("model %s version %s is retired", model.name, model.version)

@@ -67,13 +67,16 @@ class Versions:
             if number not in self._known():
                 raise UnknownModel(f"version: {version[:100]} of {self.name!r} is not served")
             return self._describe(number)
-        known = self._known()
         model = self.newest
-        numbers = [number for number in known if self._state(number)[0]] or known[-1:]
+        numbers = self._told()
         info = self._describe(model.version if model is not None else numbers[-1])
         if len(numbers) > 1 or self.labels:
             info.versions = [self._summary(number) for number in numbers]
         return info
+
+    def states(self) -> list[tuple[str, str]]:
+        """Return number and state of the versions that `info` tells of, oldest first."""
+        return [(number, self._state(number)[0] or "unavailable") for number in self._told()]
 
     def infos(self) -> list[ModelInfo]:
         """Describe every version there is, oldest first."""
@@ -82,6 +85,11 @@ class Versions:
     def _known(self) -> list[str]:
         retiring = (model.version for model in self.retiring)
         return sorted({*self.there, *self.ready, *self.loading, *self.reasons, *retiring}, key=int)
+
+    def _told(self) -> list[str]:
+        """Return the versions that are more than files; where there are none, the newest."""
+        known = self._known()
+        return [number for number in known if self._state(number)[0]] or known[-1:]
 
     def _describe(self, version: str) -> ModelInfo:
         state, reason = self._state(version)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pipeline.messages import Auth, Gap, Goaway, ModelInfo, Ping, Pong
+from pipeline.pulse_messages import Stats
 
 MAX_PATTERNS = 64  # of one watcher
 MAX_PATTERN_LENGTH = 512
@@ -87,11 +88,16 @@ class Update(Struct, omit_defaults=True, gc=False):
 
 
 class StatsUpdate(Struct):
-    """The server's statistics at `ts`, unix seconds."""
+    """The server's statistics at `ts`, unix seconds; as the value of a topic it is its own message."""
 
     topic: str
     ts: float
-    stats: Any
+    stats: Stats
+
+    def message(self, topic: object, *, lists: bool, inputs: bool) -> "StatsUpdate":
+        """Return itself."""
+        del topic, lists, inputs
+        return self
 
 
 class AlertUpdate(Struct):

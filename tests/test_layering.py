@@ -40,6 +40,8 @@ PURE = [
             "onnx_constants",
             "onnx_wire",
             "providers",
+            "pulse",
+            "pulse_messages",
             "results",
             "rings",
             "routes",
@@ -143,6 +145,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
     assert "watchfiles" not in found or name == "pipeline/model_watch.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
+    assert "psutil" not in found or name == "handlers/pulse.py"
     assert "redis" not in found or name.startswith("pipeline/redis_")
     assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"
 

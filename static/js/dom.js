@@ -1,3 +1,5 @@
+const MOMENT_MS = 100;
+
 /**
  * Make an element. Text is text whatever it holds; attributes that are `false` or undefined are left out.
  *
@@ -56,6 +58,32 @@ export function perFrame(render) {
     stop() {
       cancelAnimationFrame(pending);
       pending = -1;
+    },
+  };
+}
+
+/**
+ * Have a render ten times a second at most: what is to be read need not come faster.
+ *
+ * @param {() => void} render
+ * @returns {{ask: () => void, stop: () => void}}
+ */
+export function perMoment(render) {
+  let last = -Infinity;
+  let timer = 0;
+  const frame = perFrame(() => {
+    last = performance.now();
+    timer = 0;
+    render();
+  });
+  return {
+    ask() {
+      timer ||= window.setTimeout(frame.ask, Math.max(0, last + MOMENT_MS - performance.now()));
+    },
+    stop() {
+      clearTimeout(timer);
+      timer = -1;
+      frame.stop();
     },
   };
 }

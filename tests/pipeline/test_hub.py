@@ -186,6 +186,15 @@ def test_statistics_matter_only_while_somebody_watches_them(hub: Hub, form: Line
     assert all(told)
     hub.unsubscribe(one, [STATS])
     assert told[-1] is False
+    assert hub.watchers == 1
+    hub.unsubscribe(one, ["m/*"])
+    assert hub.watchers == 0
+    hub.subscribe(other, [STATS], 10.0)
+    flush(hub, 2.0)
+    assert other.take() == [], "what was measured for somebody else a while ago is no news"
+    hub.publish_stats(Number(2))
+    flush(hub, 3.0)
+    assert (other.take(), hub.watchers) == ([(STATS, 2)], 1)
 
 
 def test_models_publish_only_while_somebody_may_want_it(hub: Hub, form: Lines) -> None:

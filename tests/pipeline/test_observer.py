@@ -31,8 +31,9 @@ def batch(dtype: str, shape: tuple[int, ...], seed: int) -> Any:
 def update(observer: Observer, result: BatchResult, row: int, *, answered_in: str, lists: bool) -> Any:
     """Return the outputs that a watcher sees of a row that a client got as lists or as bytes."""
     answer = Prediction(1, None, None, result.rows(lists=answered_in == "lists")[row])
-    topic = Hub().topic("m/k")
-    return Sighting(observer, answer, 0.0, None, None, None).message(topic, lists=lists, inputs=False).outputs
+    sighting = Sighting(observer)
+    sighting.answer = answer
+    return sighting.message(Hub().topic("m/k"), lists=lists, inputs=False).outputs
 
 
 @given(
@@ -80,9 +81,9 @@ def test_inputs_are_the_row_that_the_model_got(lists: bool) -> None:
     row: Row = cells
     shapes: Shapes = (None, (3,), ABSENT, None, None, Shared((1,), cells[5]))
     observer = Observer(Hub(), "m", "1", inputs, [])
-    seen = Sighting(observer, Prediction(1), 0.0, None, row, shapes).message(
-        Hub().topic("m/k"), lists=lists, inputs=True
-    )
+    sighting = Sighting(observer)
+    sighting.answer, sighting.row, sighting.shapes = Prediction(1), row, shapes
+    seen = sighting.message(Hub().topic("m/k"), lists=lists, inputs=True)
     as_lists = {"static": [1, 2], "dynamic": [3, 4, 5], "scalar": True, "words": ["a", "<b>"], "shared": [6]}
     as_bytes = {
         "static": cells[0],

@@ -25,6 +25,7 @@ async def test_a_new_version_takes_over_and_the_old_one_is_retired(tmp_path: Pat
         assert states(models) == {"m/1": "unavailable", "m/2": "ready"}
         assert old.room == 0
         assert list(stats.models) == [("m", "2")]
+        assert models.states() == [("m", "2", "ready")]
 
 
 async def test_a_client_is_served_through_swaps_without_a_gap(tmp_path: Path) -> None:
@@ -160,3 +161,20 @@ async def test_a_window_is_kept_where_the_next_version_takes_the_same_and_droppe
         assert client.gaps() == [Gap(2, "model_changed", "k")]
         await models.drained()
         assert values(client) == [[9.0, 9.0]]
+
+
+async def test_predictions_of_versions_that_are_gone_stay_in_the_sum(tmp_path: Path) -> None:
+    put_constant(tmp_path, "1")
+    stats = ServerStats()
+    async with repository(tmp_path, stats=stats) as models:
+        for made in (1, 2):
+            await serving(models)
+            assert stats.predictions == made
+            (tmp_path / "m" / "1" / "model.onnx").unlink()
+            put_constant(tmp_path, "1")  # the same number in the same place
+            await refreshed(models)
+            assert stats.predictions == made
+            assert stats.models["m", "1"].predictions == 0
+        await serving(models)
+        await models.unload("m")
+        assert (stats.predictions, stats.models, stats.counted()) == (3, {}, [])
