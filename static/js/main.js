@@ -68,7 +68,8 @@ let turn = 0;
 /** Show the view that the address names. */
 async function show() {
   const [name, ...rest] = location.hash.slice(1).split("/");
-  const view = VIEWS[name || "overview"] ?? VIEWS.overview;
+  const known = Object.hasOwn(VIEWS, name) ? name : "overview";
+  const view = VIEWS[known];
   const mine = ++turn;
   stop();
   stop = () => {};
@@ -80,7 +81,7 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   /** @type {HTMLElement} */
-  const page = el("div", { class: `view ${name || "overview"}` });
+  const page = el("div", { class: `view ${known}` });
   try {
     const { mount } = await view.load();
     if (mine !== turn) return;
