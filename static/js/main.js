@@ -11,6 +11,7 @@ import { Store } from "./store.js";
  */
 
 const SWEEP_MS = 2_000; // the snapshot has come by then
+const NOTE_MS = 10_000;
 
 /** @type {Record<string, {title: string, load: () => Promise<{mount: Mount}>}>} */
 const VIEWS = {
@@ -67,7 +68,8 @@ let turn = 0;
 /** Show the view that the address names. */
 async function show() {
   const [name, ...rest] = location.hash.slice(1).split("/");
-  const view = VIEWS[name || "overview"] ?? VIEWS.overview;
+  const known = Object.hasOwn(VIEWS, name) ? name : "overview";
+  const view = VIEWS[known];
   const mine = ++turn;
   stop();
   stop = () => {};
@@ -79,7 +81,7 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   /** @type {HTMLElement} */
-  const page = el("div", { class: `view ${name || "overview"}` });
+  const page = el("div", { class: `view ${known}` });
   try {
     const { mount } = await view.load();
     if (mine !== turn) return;
@@ -112,6 +114,8 @@ const retry = find("retry");
 const facts = find("facts");
 let note = ""; // what the server had to say last
 /** @type {any} */
+let noted = null;
+/** @type {any} */
 let countdown = null;
 
 function showState() {
@@ -132,19 +136,35 @@ function showState() {
   countdown = setTimeout(showState, 500);
 }
 
+/**
+ * Say something in place of "Live", for a while.
+ *
+ * @param {string} text
+ */
+function tell(text) {
+  note = text;
+  clearTimeout(noted);
+  noted = setTimeout(() => {
+    note = "";
+    showState();
+  }, NOTE_MS);
+  showState();
+}
+
 connection.onMessage((message) => {
-  if (message.op === "subscribed" || message.op === "welcome") note = "";
-  if (message.error) note = `The server refused: ${message.error.message}`;
-  if (message.op === "gap") note = `This page was too slow for ${message.count} updates`;
-  if (message.error || message.op) showState();
+  for (const pattern of message.op === "subscribed" ? message.topics : []) {
+    const doubt = store.doubt(pattern);
+    setTimeout(() => store.sweep(doubt), SWEEP_MS);
+  }
+  if (message.error) tell(`The server refused: ${message.error.message}`);
+  else if (message.op === "gap") tell(`This page was too slow for ${message.count} updates`);
+  else if (message.op) showState();
   store.take(message);
 });
 let wasLive = false;
 connection.onState(({ phase }) => {
   const isLive = phase === "live";
   if (isLive && !wasLive) {
-    store.doubt();
-    setTimeout(() => store.sweep(), SWEEP_MS);
     app.models(true).catch(() => {});
   }
   wasLive = isLive;

@@ -11,6 +11,7 @@ import { labelText, score, summary } from "./values.js";
  * @typedef {"stream" | "stats" | "alert" | "models" | "streams"} News  streams: some came or went
  */
 
+export const EVERY_STREAM = "*/*";
 export const TREND_LENGTH = 48;
 export const HISTORY_LENGTH = 240; // a minute of $stats
 const MOST_ALERTS = 100;
@@ -32,7 +33,7 @@ export class Stream {
     this.ts = 0;
     this.milliseconds = NaN;
     this.isEnded = false;
-    this.isStale = false;
+    this.doubt = 0; // 0: none
     this.revision = 0;
     this.trend = new Ring(TREND_LENGTH);
     this.times = new Ring(TREND_LENGTH);
@@ -48,7 +49,7 @@ export class Stream {
       for (const ring of [this.trend, this.times, this.counts]) ring.clear();
     }
     const isNew = update.n !== this.n || !this.trend.length;
-    this.isStale = false;
+    this.doubt = 0;
     this.isEnded = update.ended === true;
     this.n = update.n;
     this.revision += 1;
@@ -105,6 +106,7 @@ export class Store {
       memory: new Ring(HISTORY_LENGTH),
       lag: new Ring(HISTORY_LENGTH),
     };
+    this.doubts = 0;
     /** @type {Alert[]} newest first */
     this.alerts = [];
     /** @type {Set<(news: News, message: any) => void>} */
@@ -153,16 +155,25 @@ export class Store {
     this.#tell("alert", fresh);
   }
 
-  /** Doubt every stream: what does not come again before `sweep` is gone. */
-  doubt() {
-    for (const stream of this.streams.values()) stream.isStale = true;
+  /**
+   * Doubt the streams of which a snapshot is about to come; those that are not in it are gone.
+   *
+   * @param {string} pattern  one topic, or all
+   * @returns {number} the doubt
+   */
+  doubt(pattern) {
+    this.doubts += 1;
+    for (const stream of this.streams.values()) {
+      if (pattern === EVERY_STREAM || pattern === stream.topic) stream.doubt = this.doubts;
+    }
+    return this.doubts;
   }
 
-  /** Forget the streams that are doubted. */
-  sweep() {
+  /** @param {number} doubt  which the snapshot has cleared of all streams that live */
+  sweep(doubt) {
     const before = this.streams.size;
     for (const stream of this.streams.values()) {
-      if (stream.isStale) this.streams.delete(stream.topic);
+      if (stream.doubt === doubt) this.streams.delete(stream.topic);
     }
     if (this.streams.size !== before) this.#tell("streams", null);
   }

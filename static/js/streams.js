@@ -1,6 +1,7 @@
 import { onScheme, palette, sparkline } from "./draw.js";
 import { el, empty, perFrame, put } from "./dom.js";
 import { age, count, duration, number } from "./format.js";
+import { EVERY_STREAM } from "./store.js";
 import { filtered, inView, sorted } from "./table.js";
 
 /**
@@ -178,7 +179,7 @@ export function mount(root, app) {
     frame.ask();
   });
   const ticking = setInterval(frame.ask, 1000); // ages grow without news
-  const unsubscribe = app.connection.subscribe("*/*", { hz: HZ });
+  const unsubscribe = app.connection.subscribe(EVERY_STREAM, { hz: HZ });
   frame.ask();
   return () => {
     frame.stop();

@@ -77,14 +77,18 @@ test("an ended stream that was never seen is none", () => {
   assert.equal(store.streams.size, 0);
 });
 
-test("after a reconnect the streams that do not come again are gone", () => {
-  const { store } = made();
-  store.take(update(1));
-  store.take({ ...update(1), topic: "m/gone" });
-  store.doubt();
-  store.take(update(2));
-  store.sweep();
-  assert.deepEqual([...store.streams.keys()], ["m/a/b"]);
+test("a stream that is not in the snapshot is gone", () => {
+  const { store, news } = made();
+  for (const topic of ["m/here", "m/gone", "m/later"]) store.take({ ...update(1), topic });
+  const doubt = store.doubt("*/*");
+  store.take({ ...update(2), topic: "m/here" });
+  const later = store.doubt("m/later"); // another snapshot, which has not come yet
+  news.length = 0;
+  store.sweep(doubt);
+  assert.deepEqual([...store.streams.keys()], ["m/here", "m/later"]);
+  assert.deepEqual(news, ["streams"]);
+  store.sweep(later);
+  assert.deepEqual([...store.streams.keys()], ["m/here"]);
 });
 
 test("ages are by the server's clock, as far as messages tell it", () => {

@@ -1,5 +1,6 @@
 """The dashboard in a real browser, against real servers that real clients stream to."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,24 @@ def test_the_overview_lists_the_models_and_is_live(browser: Browser, zoo: Server
         row = page.get_by_role("row").filter(has_text="double")
         expect(row).to_contain_text("ready")
         expect(page.locator(".tile")).to_have_count(8)
+
+
+def test_the_numbers_of_the_overview_are_the_servers(browser: Browser, zoo: Server) -> None:
+    with fed(zoo, keys(20)), open_page(browser, http_address(zoo), "/") as page:
+        rate = page.locator('[data-tile="predictions"] .value')
+        expect(rate).to_have_text(
+            re.compile(r"^(8\d|9\d|10\d)(\.\d)?$"), timeout=WITHIN
+        )  # 20 keys, five times a second
+        expect(page.locator('[data-tile="p99"] .value')).to_have_text(re.compile(r"^[\d.,]+(µs|ms)$"))
+        expect(page.locator('[data-tile="sockets"] .caption')).to_contain_text("1 watching")
+        row = page.get_by_role("row").filter(has_text="double")
+        expect(row).to_contain_text(re.compile(r"\d (µs|ms)"))
+        expect(page.locator("#facts")).to_contain_text("up ")
+        canvas = page.locator('[data-tile="predictions"] canvas')
+        picture = canvas.evaluate("canvas => canvas.toDataURL()")
+        page.wait_for_function(
+            "([canvas, picture]) => canvas.toDataURL() !== picture", arg=[canvas.element_handle(), picture]
+        )
 
 
 def test_thousands_of_streams_are_a_table_of_what_lies_in_view(browser: Browser, zoo: Server) -> None:
@@ -149,6 +168,18 @@ def test_a_hidden_page_asks_for_nothing_until_it_is_seen(browser: Browser, zoo: 
             page.evaluate(HIDE, False)
             shows(page, "Live")
             expect(rows(page).filter(has_text="late")).to_have_count(1)
+
+
+def test_streams_that_ended_unseen_are_not_shown_again(browser: Browser, start_server: StartServer) -> None:
+    server = start_server()
+    with open_page(browser, http_address(server), "/#streams") as page:
+        with fed(server, keys(5)):
+            expect(page.locator(".head .muted")).to_have_text("5")
+            page.get_by_role("link", name="Overview").click()
+            expect(page.locator(".tile")).to_have_count(8)
+        with fed(server, ["other"]):
+            page.get_by_role("link", name="Streams").click()
+            expect(page.locator(".head .muted")).to_have_text("1", timeout=WITHIN)
 
 
 def test_a_server_without_models_says_what_to_do(browser: Browser, tmp_path: Path, start_server: StartServer) -> None:
