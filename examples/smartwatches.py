@@ -85,7 +85,7 @@ async def stream(url: str, watch: Watch, board: Board) -> None:
     while True:
         with contextlib.suppress(OSError, HTTPError, WebSocketClosedError):
             connection = await websocket_connect(
-                f"{url}/v1/models/activity/stream", subprotocols=["waterspout.v1.msgpack"]
+                f"{url}/v1/models/activity/stream?key={watch.name}", subprotocols=["waterspout.v1.msgpack"]
             )
             board.connected += 1
             wait, _ = RECONNECT_SECONDS

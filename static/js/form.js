@@ -25,7 +25,7 @@ import {
  */
 
 /** @typedef {{data: unknown, key?: string, timeout_ms?: unknown, priority?: unknown}} Event */
-/** @typedef {{event: Event, samples: number, errors: Map<string, string>}} Reading */
+/** @typedef {{event: Event, samples: number, errors: Map<string, string>}} Reading  errors by path: data.x, key */
 
 const EXTRAS = ["key", "timeout_ms", "priority"];
 const MAX_KEY = 256;
@@ -80,7 +80,7 @@ export function readForm(fields, texts, extras = {}) {
       } else data[field.name] = parseTensor(text, field.spec);
     } catch (error) {
       if (!(error instanceof TextError)) throw error;
-      errors.set(field.name, error.message);
+      errors.set(pathOf(field), error.message);
     }
   }
   const isBare = fields.length === 1 && Object.hasOwn(data, fields[0].name);
@@ -91,7 +91,7 @@ export function readForm(fields, texts, extras = {}) {
 }
 
 /**
- * Return the field that an error of the server's names.
+ * Return the path of the field that an error of the server's names.
  *
  * @param {string} message
  * @param {Field[]} fields
@@ -101,8 +101,18 @@ export function fieldNamed(message, fields) {
   const begins = (/** @type {string} */ path) => message.startsWith(path) && /^[:.[]/.test(message.slice(path.length));
   const extra = EXTRAS.find((name) => begins(name));
   if (extra) return extra;
-  const named = fields.filter(({ name }) => begins(`data.${name}`)).sort((a, b) => b.name.length - a.name.length);
-  return named[0]?.name ?? (fields.length === 1 && begins("data") ? fields[0].name : undefined);
+  const named = fields.filter((field) => begins(pathOf(field))).sort((a, b) => b.name.length - a.name.length);
+  const field = named[0] ?? (fields.length === 1 && begins("data") ? fields[0] : undefined);
+  return field && pathOf(field);
+}
+
+/**
+ * Return how the server calls an input: an input may be called `key` as well.
+ *
+ * @param {Field} field
+ */
+function pathOf({ name }) {
+  return `data.${name}`;
 }
 
 /**
@@ -206,26 +216,26 @@ export function buildForm(fields) {
   /** @type {Map<string, {input: HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement, error: HTMLElement}>} */
   const controls = new Map();
   /**
-   * @param {string} name
+   * @param {string} path
    * @param {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} input
    * @param {string} hint
    * @param {string} id
    */
-  const control = (name, input, hint, id) => {
+  const control = (path, input, hint, id) => {
     const error = el("p", { id: `${id}-error`, class: "wrong", hidden: true });
     input.id = id;
     input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
-    controls.set(name, { input, error });
+    controls.set(path, { input, error });
     return el(
       "div",
       { class: "field" },
-      el("label", { for: id }, name),
+      el("label", { for: id }, nameOf(path)),
       input,
       el("p", { id: `${id}-hint`, class: "hint" }, hint),
       error,
     );
   };
-  const inputs = fields.map((field, at) => control(field.name, inputFor(field), field.hint, `input-${at}`));
+  const inputs = fields.map((field, at) => control(pathOf(field), inputFor(field), field.hint, `input-${at}`));
   const text = (/** @type {string} */ mode) => el("input", { type: "text", inputmode: mode, autocomplete: "off" });
   const extras = el(
     "details",
@@ -235,35 +245,41 @@ export function buildForm(fields) {
     control("timeout_ms", text("decimal"), "Milliseconds; after these the event is not run any more", "extra-timeout"),
     control("priority", text("numeric"), "1 is the highest; for models with priority levels", "extra-priority"),
   );
-  /** @param {string[]} names */
-  const texts = (names) => Object.fromEntries(names.map((name) => [name, controls.get(name)?.input.value ?? ""]));
+  /** @param {string[]} paths */
+  const texts = (paths) =>
+    Object.fromEntries(paths.map((path) => [nameOf(path), controls.get(path)?.input.value ?? ""]));
   /** @param {Map<string, string>} errors */
   const tell = (errors) => {
-    for (const [name, { input, error }] of controls) {
-      const message = errors.get(name);
+    for (const [path, { input, error }] of controls) {
+      const message = errors.get(path);
       error.hidden = message === undefined;
-      error.textContent = message === undefined ? "" : `${name}: ${message}`;
+      error.textContent = message === undefined ? "" : `${nameOf(path)}: ${message}`;
       input.setAttribute("aria-invalid", String(message !== undefined));
     }
-    if (EXTRAS.some((name) => errors.has(name))) extras.open = true;
-    for (const [name, { input }] of controls) if (errors.has(name)) return input.focus();
+    if (EXTRAS.some((path) => errors.has(path))) extras.open = true;
+    for (const [path, { input }] of controls) if (errors.has(path)) return input.focus();
   };
   return {
     element: el("div", { class: "fields" }, ...inputs, extras),
     tell,
     read() {
-      const reading = readForm(fields, texts(fields.map(({ name }) => name)), texts(EXTRAS));
+      const reading = readForm(fields, texts(fields.map(pathOf)), texts(EXTRAS));
       tell(reading.errors);
       return reading;
     },
     fill(draw) {
       for (const field of fields) {
-        const found = controls.get(field.name);
+        const found = controls.get(pathOf(field));
         if (found && !field.spec.optional) found.input.value = example(field, draw);
       }
       tell(new Map());
     },
   };
+}
+
+/** @param {string} path */
+function nameOf(path) {
+  return path.replace(/^data\./, "");
 }
 
 /** @param {Field} field */

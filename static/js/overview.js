@@ -269,8 +269,9 @@ function makeRow() {
       put(version, line.version);
       put(tags, line.tags);
       tags.hidden = !line.tags;
-      put(state, stats?.state ?? line.state);
-      state.className = `pill ${line.state}`;
+      const is = stats?.state ?? line.state;
+      put(state, is);
+      state.className = `pill ${is}`;
       put(figures[0], count(stats?.predictions_per_second));
       put(figures[1], duration(stats?.total_ms?.p50));
       put(figures[2], duration(stats?.total_ms?.p99));

@@ -286,3 +286,13 @@ async def test_a_sender_shows_what_it_has_to_do() -> None:
         own.send(there.origin, alert())
         assert repr(own) == "<WebhookSender receivers=1 waiting=1 tasks=1>"
         await own.until("delivered")
+
+
+async def test_a_fault_of_the_sender_s_own_ends_one_delivery_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    async with receiver() as there:
+        own = Sender("no bytes", FAST)  # type: ignore[arg-type]
+        own.send(there.origin, alert())
+        own.send(there.origin, alert())
+        await own.until("failed", 2)
+        await own.stop(0.0)
+    assert caplog.messages.count("a webhook failed by a fault of the server's own") == 2

@@ -59,8 +59,8 @@ test("all that is wrong is told, each at its field", () => {
     { key: "k".repeat(257), timeout_ms: "0", priority: "256" },
   );
   assert.deepEqual(Object.fromEntries(errors), {
-    mask: "expected 2 booleans, got 1",
-    count: "expected an integer, got 'x'",
+    "data.mask": "expected 2 booleans, got 1",
+    "data.count": "expected an integer, got 'x'",
     key: "expected at most 256 characters, got 257",
     timeout_ms: "expected a number above 0, got '0'",
     priority: "'256' does not fit uint8",
@@ -77,11 +77,11 @@ test("key, deadline and priority go along where they are given", () => {
 
 test("finds the field that the server names", () => {
   const fields = fieldsOf({ inputs: [input("a", "float32", [1]), input("a.b", "float32", [1])] });
-  assert.equal(fieldNamed("data.a.b: expected 1 number", fields), "a.b");
-  assert.equal(fieldNamed("data.a: expected 1 number", fields), "a");
+  assert.equal(fieldNamed("data.a.b: expected 1 number", fields), "data.a.b");
+  assert.equal(fieldNamed("data.a: expected 1 number", fields), "data.a");
   assert.equal(fieldNamed("data: expected a map", fields), undefined);
-  assert.equal(fieldNamed("data: expected 2 numbers", fieldsOf(WINDOWED)), "samples");
-  assert.equal(fieldNamed("data[0]: expected 2 numbers", fieldsOf(WINDOWED)), "samples");
+  assert.equal(fieldNamed("data: expected 2 numbers", fieldsOf(WINDOWED)), "data.samples");
+  assert.equal(fieldNamed("data[0]: expected 2 numbers", fieldsOf(WINDOWED)), "data.samples");
   assert.equal(fieldNamed("priority: expected 1 to 3", fields), "priority");
   assert.equal(fieldNamed("the model's queue is full", fields), undefined);
 });
@@ -102,4 +102,11 @@ test("made-up values fit every input that there may be", () => {
     const fields = fieldsOf(WINDOWED);
     assert.equal(readForm(fields, { samples: example(fields[0], make) }).samples, 4);
   }
+});
+
+test("an input may be called as something else of an event is", () => {
+  const model = { inputs: [input("key", "int8", []), input("priority", "int8", [])] };
+  const { event, errors } = readForm(fieldsOf(model), { key: "x", priority: "2" }, { key: "k", priority: "3" });
+  assert.deepEqual([event.key, event.priority, event.data.priority], ["k", 3n, 2n]);
+  assert.deepEqual([...errors], [["data.key", "expected an integer, got 'x'"]]);
 });
