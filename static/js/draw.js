@@ -64,7 +64,7 @@ function wiped(canvas, width, height) {
 }
 
 /**
- * Draw the last values as a line, the newest at the right; a flat line lies in the middle.
+ * Draw the last values as a line, the newest at the right; a flat line lies in the middle, or at zero.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Ring} ring
@@ -82,7 +82,7 @@ export function sparkline(canvas, ring, { width, height, color, fill = false, fr
   if (!(most >= least)) return;
   const inset = 2;
   const scale = most > least ? (height - 2 * inset) / (most - least) : 0;
-  const base = scale ? height - inset : height / 2;
+  const base = scale || fromZero ? height - inset : height / 2;
   const step = width / (ring.capacity - 1);
   const left = width - (ring.length - 1) * step;
   context.lineWidth = 1.5;

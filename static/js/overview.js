@@ -41,7 +41,7 @@ const TILES = [
     name: "sockets",
     title: "Sockets",
     text: (value) => [count(value), ""],
-    caption: ({ stats }) => `${count(stats?.keys)} streams · ${count(stats?.watchers)} watching`,
+    caption: ({ stats }) => `${count(stats?.keys)} keys · ${count(stats?.watchers)} watching`,
   },
   {
     name: "queue",
