@@ -48,7 +48,6 @@ def test_the_page_survives_a_restart_of_the_server(browser: Browser, view: str) 
             is_live(page)
             if view == "#streams":
                 expect(page.locator(".head [role=status]")).to_have_text(str(WATCHES), timeout=WITHIN)
-                former = listed(page).first.locator(".key").inner_text()
             server.terminate()
             expect(page.locator("#state")).to_have_text(re.compile("Connection lost|Reconnecting"), timeout=WITHIN)
             assert server.wait() == 0
@@ -58,7 +57,6 @@ def test_the_page_survives_a_restart_of_the_server(browser: Browser, view: str) 
                 until(lambda: uptime_on(page) < 60, within=WITHIN / 1e3)
                 if view == "#streams":
                     expect(page.locator(".head [role=status]")).to_have_text(str(WATCHES), timeout=WITHIN)
-                    until(lambda: former not in page.locator(".rows").inner_text(), within=WITHIN / 1e3)
                     keeps_drawing(listed(page).first.locator("canvas"))
                 else:
                     until(lambda: tile_value(page, "predictions") > WATCHES / 2, within=WITHIN / 1e3)
