@@ -1,5 +1,6 @@
 """The benchmark in its shortest form: it runs, its answers are right, and its figures are there."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[2]
+VIEWS = ["overview", "streams", "streams, scrolling", "one stream", "streams, hidden"]
 SERVERS = "echo,waterspout-msgpack,waterspout-json,spike,tornado,fastapi"
 
 
@@ -28,3 +30,12 @@ def test_a_polite_client_is_measured_beside_a_flooder() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| polite, beside the flooder | " in done.stdout
+
+
+def test_the_dashboard_s_frames_are_measured_in_every_view() -> None:
+    command = [sys.executable, "-m", "benchmarks.dashboard", "--keys", "20", "--seconds", "0.5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^\| ([a-z, ]+) \| (\d*) ?\|.*% \|$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in rows] == VIEWS
+    assert all(int(frames) > 2 for name, frames in rows if "hidden" not in name)

@@ -77,6 +77,8 @@ def test_counters_move(page: Page) -> None:
     until(lambda: tile_value(page, "predictions") > WATCHES / 2, within=WITHIN / 1e3)
     expect(tile(page, "predictions").locator(".caption")).to_contain_text("events/s")
     until(lambda: tile_value(page, "sockets") == WATCHES + 1)
+    expect(tile(page, "sockets").locator(".caption")).to_contain_text(f"{WATCHES} ")
+    expect(tile(page, "sockets").locator(".caption")).to_contain_text("1 watching")
     expect(tile(page, "p50").locator(".value")).to_have_text(re.compile(r"\d.*(µs|ms)$"))
     assert tile_value(page, "p99") > 0
     assert tile_value(page, "memory") > 10
