@@ -110,7 +110,6 @@ class Server:
             make_app(self.state),
             ssl_options=_tls_context(settings),
             idle_connection_timeout=settings.header_seconds,
-            body_timeout=settings.body_seconds,
             max_header_size=16384,
             max_body_size=settings.max_message_bytes + 65536,
             max_buffer_size=settings.max_message_bytes + 131072,

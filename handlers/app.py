@@ -1,9 +1,12 @@
 """All doors in one table."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import tornado.web
+from tornado import httputil
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import IOStream
 
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
@@ -149,7 +152,26 @@ DOORS: Final = (
 )
 
 
-def make_app(state: ServerState) -> tornado.web.Application:
+class Application(tornado.web.Application):
+    """Tornado's, with a deadline for bodies that have yet to come; a timer for those that have would cost the most."""
+
+    def find_handler(self, request: httputil.HTTPServerRequest, **kwargs: Any) -> Any:
+        """Return who answers a request, of which the header has come."""
+        connection = cast(HTTP1Connection, request.connection)
+        if not _has_come_whole(request.headers, connection.stream):
+            connection.set_body_timeout(self.settings["body_seconds"])
+        return super().find_handler(request, **kwargs)
+
+
+def _has_come_whole(headers: httputil.HTTPHeaders, stream: IOStream) -> bool:
+    """Return whether there is no body, or all of it lies in the buffer."""
+    length = headers.get("Content-Length")
+    if length is None:
+        return "Transfer-Encoding" not in headers
+    return length.isascii() and length.isdigit() and int(length[:19]) <= stream._read_buffer_size
+
+
+def make_app(state: ServerState) -> Application:
     """Return the application that serves every door."""
     shared: dict[str, Any] = {"state": state}
     own: dict[Any, dict[str, Any]] = {
@@ -158,8 +180,12 @@ def make_app(state: ServerState) -> tornado.web.Application:
     }
     routes: list[Any] = [(door.pattern, door.handler, {**shared, **own.get(door.handler, {})}) for door in DOORS]
     routes.append((r"/v2/.*", V2NotFoundHandler, shared))
-    return tornado.web.Application(
-        routes, default_handler_class=NotFoundHandler, default_handler_args=shared, log_function=_log_nothing
+    return Application(
+        routes,
+        default_handler_class=NotFoundHandler,
+        default_handler_args=shared,
+        log_function=_log_nothing,
+        body_seconds=state.settings.body_seconds,
     )
 
 

@@ -12,7 +12,8 @@ from pipeline.hub import NEVER, Hub
 log = logging.getLogger(__name__)
 
 INTERVAL: Final = 1 / 60
-TURN: Final = 0.001  # seconds that a flush may take before others have their turn on the loop
+TURN: Final = 0.001  # seconds that a flush takes at a time
+REST: Final = 0.003  # seconds that others have the loop then: watchers get a quarter of it at most
 
 
 class HubClock:
@@ -62,7 +63,7 @@ class HubClock:
         try:
             for _ in self._steps:
                 if time.monotonic() > until:
-                    self._timer = self._loop.call_soon(self._go_on)
+                    self._timer = self._loop.call_later(REST, self._go_on)
                     return
         except Exception:
             log.exception("watchers could not be told")

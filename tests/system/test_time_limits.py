@@ -143,6 +143,23 @@ def test_a_body_that_does_not_come_holds_up_nobody(start_server: StartServer) ->
         assert read_to_end(connection) == b""
 
 
+@pytest.fixture(scope="module")
+def hasty(zoo_models: Path) -> Iterator[Server]:
+    """Give a server that does not wait long for bodies."""
+    with running_server("--models", str(zoo_models), "--body-seconds", "0.4") as server:
+        yield server
+
+
+@pytest.mark.parametrize("head", [PREDICT, b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("body", [b"Content-Length: 10\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
+def test_a_body_that_comes_too_slowly_ends_the_connection(hasty: Server, head: bytes, body: bytes) -> None:
+    with connection_to(hasty) as connection:
+        started = time.monotonic()
+        connection.sendall(head + body)
+        read_to_end(connection)
+        assert 0.15 < time.monotonic() - started < SLOW
+
+
 @pytest.mark.parametrize("body", [b"Content-Length: 10\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
 def test_a_client_that_leaves_amid_its_body_leaves_nothing_behind(start_server: StartServer, body: bytes) -> None:
     server = start_server()  # whose log tells when it ends of requests that still wait
