@@ -15,21 +15,19 @@ from pipeline.hub import Hub
 from pipeline.results import BatchResult
 from pipeline.stats import ServerStats
 from pipeline.tensors import DTYPES, TensorSpec
-from pipeline.topics import Topic, Value
+from pipeline.topics import ALERTS
+
+from .hub_parts import Lines, RecordingWatcher, flush
 
 SPEC = TensorSpec("y", DTYPES["float32"], (2,))
 
 
-class RecordingHub(Hub):
-    """Keeps what is announced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.announced: list[Value] = []
-
-    def announce(self, value: Value) -> None:
-        """Keep it."""
-        self.announced.append(value)
+def watched_hub() -> tuple[Hub, RecordingWatcher]:
+    """Return a hub, and who watches its alerts."""
+    hub, watcher = Hub(), RecordingWatcher(Lines())
+    hub.subscribe(watcher, [ALERTS], 1.0)
+    flush(hub, 0.0)
+    return hub, watcher
 
 
 class CountingRules(AlertRules):
@@ -48,7 +46,8 @@ def result(*rows: tuple[float, float]) -> BatchResult:
 
 
 def test_an_alert_is_numbered_kept_counted_announced_and_sent() -> None:
-    stats, hub = ServerStats(), RecordingHub()
+    stats = ServerStats()
+    hub, watcher = watched_hub()
     desk = AlertDesk(stats, hub)
     called: list[tuple[str, Alert]] = []
     rules = [AlertRule("hook", above=1.0, webhook="http://host/x"), AlertRule(below=-1.0)]
@@ -65,15 +64,12 @@ def test_an_alert_is_numbered_kept_counted_announced_and_sent() -> None:
     ]
     assert called == [("http://host/x", second)]
     assert stats.alerts == {("m", "2", "hook"): 1, ("m", "2", "alert-2"): 1}
-    shown = [value.message(Topic("$alerts", hub), lists=True, inputs=False) for value in hub.announced]
-    assert msgspec.to_builtins(shown) == [
-        {"topic": "$alerts", "alert": msgspec.to_builtins(alert)} for alert in (first, second)
-    ]
+    assert watcher.messages == [{"topic": ALERTS, "alert": msgspec.to_builtins(alert)} for alert in (first, second)]
 
 
 def test_a_run_is_judged_once() -> None:
     rules = CountingRules("m", "1", [AlertRule(above=1.0)], [SPEC])
-    alerting = Alerting(rules, AlertDesk(ServerStats(), RecordingHub()))
+    alerting = Alerting(rules, AlertDesk(ServerStats(), Hub()))
     for run in (result((2, 0), (0, 0)), result((0, 0))):
         for row in range(run.size):
             alerting.verdict(run, row)
@@ -81,7 +77,7 @@ def test_a_run_is_judged_once() -> None:
 
 
 def test_what_cannot_be_judged_holds_for_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    alerting = Alerting(AlertRules("m", "1", [AlertRule(above=1.0)], [SPEC]), AlertDesk(ServerStats(), RecordingHub()))
+    alerting = Alerting(AlertRules("m", "1", [AlertRule(above=1.0)], [SPEC]), AlertDesk(ServerStats(), Hub()))
     run = result((2, 0), (2, 0))
     run.arrays = []  # as no engine would have it
     assert [alerting.verdict(run, row) for row in range(2)] == [None, None]
@@ -91,7 +87,7 @@ def test_what_cannot_be_judged_holds_for_nothing_and_is_logged_once(caplog: pyte
 
 
 def test_a_key_that_will_not_come_back_is_forgotten() -> None:
-    desk = AlertDesk(ServerStats(), RecordingHub())
+    desk = AlertDesk(ServerStats(), Hub())
     alerting = Alerting(AlertRules("m", "1", [AlertRule(above=1.0, count=2)], [SPEC]), desk)
     run = result((2, 0))
     for _ in range(3):
