@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from handlers.base import JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
-from handlers.takeover import take_over
+from handlers.takeover import keep_fresh, take_over
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
@@ -15,7 +15,6 @@ from pipeline.topics import ALERTS, STATS, read_patterns
 from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
-_HIGH_WATER: Final = 256 * 1024  # unsent bytes at which nothing more is sent
 _RECONNECT_IN_MS: Final = 1000
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
@@ -55,7 +54,6 @@ class EventConnection:
     def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
         self._heartbeat: Heartbeat = state.heartbeat
-        self._max_write_bytes = state.settings.max_write_bytes
         self._hub = state.hub
         self._wanted = wanted
         self._since = since
@@ -70,7 +68,7 @@ class EventConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to watch."""
         self._transport = transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=min(_HIGH_WATER, self._max_write_bytes))
+        keep_fresh(transport)
         self._shard = self._heartbeat.add(self)
         wanted = self._wanted
         self._hub.subscribe(self, wanted.topics, wanted.hz, inputs=wanted.inputs, since=self._since)

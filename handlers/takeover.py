@@ -14,6 +14,7 @@ except ImportError:  # platforms without it
     uvloop = None  # type: ignore[assignment]
 
 _CHUNK = 65536
+_BACKLOG = 131072  # bytes
 
 
 class Connection(Protocol):
@@ -33,6 +34,14 @@ class Connection(Protocol):
 
     def resume_writing(self) -> None:
         """Send again."""
+
+
+def keep_fresh(transport: asyncio.Transport) -> None:
+    """Let little wait on the way to a watcher, here and in the kernel: what waits gets old."""
+    transport.set_write_buffer_limits(high=_BACKLOG)
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BACKLOG)
 
 
 async def take_over(stream: IOStream, response: bytes, connection: Connection) -> None:
@@ -71,7 +80,7 @@ class StreamTransport(asyncio.Transport):
     """Tornado's IOStream under the face of an asyncio transport."""
 
     def __init__(self, stream: IOStream, connection: Connection) -> None:
-        super().__init__()
+        super().__init__({"socket": stream.socket})
         self._stream = stream
         self._connection = connection
         self._high = 65536

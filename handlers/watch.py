@@ -5,6 +5,7 @@ from typing import Any, Final
 from handlers.base import SERVER_NAME, ServerState, choice_of
 from handlers.frames import Opcode, encode_frame
 from handlers.socket import WebSocketConnection
+from handlers.takeover import keep_fresh
 from handlers.upgrade import UpgradeHandler
 from pipeline.audience import Choice
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
@@ -72,6 +73,7 @@ class WatchConnection(WebSocketConnection):
 
     def opened(self) -> None:
         """Welcome a client that chose a subprotocol."""
+        keep_fresh(self.transport)
         if self._chosen is not None:
             server = self._server
             limits = WatchLimits(server.settings.max_message_bytes, MAX_PATTERNS)
