@@ -1,4 +1,7 @@
-"""What `make run` does: start the server, and when it is ready the feed of smartwatches. Ctrl-C ends both."""
+"""What `make run` does: start the server, and when it is ready its feeds: smartwatches and this machine itself.
+
+Ctrl-C ends all of it.
+"""
 
 import argparse
 import asyncio
@@ -7,10 +10,11 @@ import signal
 import sys
 from pathlib import Path
 
-from examples.smartwatches import feed
+from examples import host, smartwatches
 
 ROOT = Path(__file__).parent.parent
 READY = "Waterspout is listening on "
+UNUSUAL = 2.0  # the machine's scores from which on they are printed
 
 
 async def run(port: int) -> int:
@@ -47,7 +51,10 @@ async def _feed_when_ready(server: asyncio.subprocess.Process) -> None:
     while line := (await server.stdout.readline()).decode():
         print(line, end="", flush=True)
         if line.startswith(READY):
-            await feed(line.removeprefix(READY).strip())
+            url = line.removeprefix(READY).strip()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(smartwatches.feed(url))
+                group.create_task(host.feed(url, least=UNUSUAL))
     await server.wait()
 
 

@@ -32,7 +32,7 @@ def test_health_and_readiness(zoo: Server) -> None:
 
 def test_models_are_described(shipped: Server) -> None:
     models = get(shipped, "/v1/models").json["models"]
-    assert [model["name"] for model in models] == ["activity"]
+    assert [model["name"] for model in models] == ["activity", "host"]
     one = get(shipped, "/v1/models/activity")
     assert one.status == 200
     assert one.json == models[0]
