@@ -23,7 +23,8 @@ _thread_time: Final = time.thread_time
 
 TIMER_GRAIN: Final = 0.001  # seconds; uvloop's timers are no finer
 LATENESS: Final = 0.005  # seconds that a timer may ring late on a busy machine, and yet a row makes its deadline
-SURPRISE: Final = 10  # an inline run that takes this many times what is allowed is the model's last
+SURPRISE: Final = 10  # an inline run that takes this many times what is allowed is the model's last for a while
+LONGEST_CAUTION: Final = 60.0  # seconds
 
 Outcome = BatchResult | list[BatchResult | WaterspoutError]
 
@@ -65,7 +66,9 @@ class Engine:
         self._workers = workers
         self._stackable = stackable
         self._free_slots = self._slots = slots
-        self._inline_below = inline_below
+        self._inline_below = self._inline_limit = inline_below
+        self._inline_again = NEVER  # when a model that has surprised may run on the loop again
+        self.caution = 1.0  # seconds from a surprise until then; twice as many the next time
         self._run_times = run_times or RunTimes(exact=bool(policy.allowed_batch_sizes))
         self._loop = asyncio.get_running_loop()
         self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
@@ -196,11 +199,16 @@ class Engine:
         return 0
 
     def _run_inline(self, jobs: list[Job]) -> None:
-        """Run a batch on the loop. A model whose run time depends on its data shows it once, and gets threads then."""
+        """Run a batch on the loop; after one that took far too long the model gets threads for a while.
+
+        It may be the machine that paused. A model whose run time depends on its data shows it again, and less and less.
+        """
         self.stats.inline_batches += 1
         outcome, seconds = self._run(jobs)
         if seconds > SURPRISE * self._inline_below:
             self._inline_below = 0.0
+            self._inline_again = _monotonic() + self.caution
+            self.caution = min(2 * self.caution, LONGEST_CAUTION)
         self._learn(jobs, outcome)
         self._deliver(jobs, outcome)
 
@@ -228,6 +236,8 @@ class Engine:
     def _on_done(self, jobs: list[Job], outcome: Outcome) -> None:
         self._free_slots += 1
         self._workers.release()
+        if self._inline_again < NEVER and _monotonic() >= self._inline_again:
+            self._inline_below, self._inline_again = self._inline_limit, NEVER
         self._learn(jobs, outcome)
         self._start_batches()
         self._deliver(jobs, outcome)

@@ -103,7 +103,7 @@ async def test_a_batch_of_unknown_cost_runs_in_a_thread() -> None:
         assert runner.threads != [threading.get_ident()]
 
 
-async def test_after_a_run_that_turns_out_to_be_slow_no_batch_runs_on_the_loop() -> None:
+async def test_after_a_run_that_turns_out_to_be_slow_the_next_does_not_run_on_the_loop() -> None:
     def burn(values: list[float]) -> None:
         until = time.thread_time() + (0.05 if 1.0 in values else 0.0)
         while time.thread_time() < until:
@@ -116,6 +116,22 @@ async def test_after_a_run_that_turns_out_to_be_slow_no_batch_runs_on_the_loop()
             await desk.inbox.hears(len(desk.inbox.heard) + len(values))
         here = threading.get_ident()
         assert [thread == here for thread in runner.threads] == [True, True, False]
+
+
+async def test_a_model_that_was_slow_once_runs_on_the_loop_again_later() -> None:
+    def burn(values: list[float]) -> None:
+        until = time.thread_time() + (0.05 if 1.0 in values else 0.0)
+        while time.thread_time() < until:
+            pass
+
+    runner = Echo(burn)
+    async with Desk(runner, inline_below=0.001, run_times=instant()) as desk:
+        desk.engine.caution = 0.0
+        for values in ((1,), (0, 0, 0, 0), (0, 0)):
+            desk.submit(*values)
+            await desk.inbox.hears(len(desk.inbox.heard) + len(values))
+        here = threading.get_ident()
+        assert [thread == here for thread in runner.threads] == [True, False, True]
 
 
 async def test_many_batches_on_the_loop_are_all_answered_in_order() -> None:
