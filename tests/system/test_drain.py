@@ -19,7 +19,7 @@ from .raw import Wire, connection_to, read_head, read_to_end
 SLOW: Final = "/v1/models/slow/stream"
 PREDICT: Final = "/v1/models/slow/predict"
 GOING_AWAY: Final = 1001
-LONG: Final = 1500
+LONG: Final = 4000
 """Rounds of the slow model that take long enough for some messages to pass in the meantime."""
 
 STUCK: Final = 200_000
