@@ -83,9 +83,11 @@ class Condition:
         return ((rows[at], values[at].item()) for at in fits.nonzero()[0].tolist())
 
     def _plain(self, numbers: Array) -> Array:
-        """Return numbers that numpy itself knows; booleans are 0 and 1."""
+        """Return numbers that numpy knows, with quiet NaNs (a signalling one beats numbers); booleans are 0 and 1."""
         if self._foreign:
-            return numbers.astype(np.float32)
+            numbers = numbers.astype(np.float32)
+        if numbers.dtype.kind == "f" and (unknown := np.isnan(numbers)).any():
+            return np.where(unknown, numbers.dtype.type(np.nan), numbers)
         return numbers.view(np.uint8) if numbers.dtype == np.bool_ else numbers
 
 

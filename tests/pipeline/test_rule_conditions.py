@@ -115,6 +115,12 @@ def test_the_numbers_of_every_dimension_count() -> None:
     assert found == [[(0, 5.0), (1, 4.0)], [(0, 11.0)]]
 
 
+def test_a_signalling_nan_is_passed_over_like_any_other() -> None:
+    array = np.array([[0x3F81, 0x7F81]], np.uint16).view(DTYPES["bfloat16"].numpy)  # 1.0078125 and the NaN
+    found, _ = judged([AlertRule(above=0.5)], DTYPES["bfloat16"], array)
+    assert found == [[(0, 1.0078125)]]
+
+
 def test_integers_are_compared_exactly() -> None:
     exact = 2**53
     array = np.array([[exact], [exact + 1]], np.int64)
