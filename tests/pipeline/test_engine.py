@@ -103,13 +103,15 @@ async def test_a_batch_of_unknown_cost_runs_in_a_thread() -> None:
         assert runner.threads != [threading.get_ident()]
 
 
-async def test_after_a_run_that_turns_out_to_be_slow_the_next_does_not_run_on_the_loop() -> None:
-    def burn(values: list[float]) -> None:
-        until = time.thread_time() + (0.05 if 1.0 in values else 0.0)
-        while time.thread_time() < until:
-            pass
+def burn_on_one(values: list[float]) -> None:
+    """Take far too long for a batch in which there is a 1."""
+    until = time.thread_time() + (0.05 if 1.0 in values else 0.0)
+    while time.thread_time() < until:
+        pass
 
-    runner = Echo(burn)
+
+async def test_after_a_run_that_turns_out_to_be_slow_the_next_does_not_run_on_the_loop() -> None:
+    runner = Echo(burn_on_one)
     async with Desk(runner, inline_below=0.001, run_times=instant()) as desk:
         for values in ((0,), (1,), (0, 0, 0, 0)):
             desk.submit(*values)
@@ -119,12 +121,7 @@ async def test_after_a_run_that_turns_out_to_be_slow_the_next_does_not_run_on_th
 
 
 async def test_a_model_that_was_slow_once_runs_on_the_loop_again_later() -> None:
-    def burn(values: list[float]) -> None:
-        until = time.thread_time() + (0.05 if 1.0 in values else 0.0)
-        while time.thread_time() < until:
-            pass
-
-    runner = Echo(burn)
+    runner = Echo(burn_on_one)
     async with Desk(runner, inline_below=0.001, run_times=instant()) as desk:
         desk.engine.caution = 0.0
         for values in ((1,), (0, 0, 0, 0), (0, 0)):
