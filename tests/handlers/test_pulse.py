@@ -16,6 +16,7 @@ from pipeline.pulse_messages import Stats
 from tests.pipeline.pulse_parts import Counting
 
 PATIENCE = 10.0
+EARLY = 0.002  # uvloop's clock counts milliseconds, so the probe before the hold-up may have rung early
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -101,7 +102,7 @@ def test_a_loop_that_was_held_up_is_seen_to_lag(run: Run) -> None:
         desk.timer.start()
         await desk.beat()
         time.sleep(0.3)  # noqa: ASYNC251 - it is what is measured
-        assert (await desk.beat()).loop_lag_ms >= (0.3 - PROBE) * 1e3
+        assert (await desk.beat()).loop_lag_ms >= (0.3 - PROBE - EARLY) * 1e3
         desk.timer.stop()
 
     run(test)
