@@ -7,6 +7,7 @@ import tornado.web
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream
+from tornado.routing import Router
 
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
@@ -15,7 +16,7 @@ from handlers.docs import DocsHandler
 from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
-from handlers.infer import HEADER_LENGTH, InferHandler
+from handlers.infer import HEADER_LENGTH, InferDoor, InferExchange
 from handlers.models import PARAMETERS as MODEL_PARAMETERS
 from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
@@ -79,7 +80,7 @@ _INFER: Final = {
 
 #: The first door whose path fits answers; those that are knocked at most come first, since each is tried in turn.
 DOORS: Final = (
-    Door("/v2/models/{model}/infer", InferHandler, _INFER),
+    Door("/v2/models/{model}/infer", InferExchange, _INFER),
     Door(
         "/v1/models/{model}/predict",
         PredictHandler,
@@ -112,7 +113,7 @@ DOORS: Final = (
     Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}),
     Door("/v2/models", ModelListHandler, {"GET": json(ModelList)}),
     Door("/v2/models/stats", StatisticsHandler, {"GET": json(Statistics)}),
-    Door("/v2/models/{model}/versions/{version}/infer", InferHandler, _INFER),
+    Door("/v2/models/{model}/versions/{version}/infer", InferExchange, _INFER),
     *(
         Door(f"/v2/models/{{model}}{version}{path}", handler, operations)
         for version in ("", "/versions/{version}")
@@ -178,7 +179,10 @@ def make_app(state: ServerState) -> Application:
         MetricsHandler: {"registry": make_registry(state.stats)},
         OpenApiHandler: {"description": msgspec.json.encode(document(DOORS))},
     }
-    routes: list[Any] = [(door.pattern, door.handler, {**shared, **own.get(door.handler, {})}) for door in DOORS]
+    below: dict[Any, Router] = {InferExchange: InferDoor(state)}  # that are no request handlers
+    routes: list[Any] = [
+        (door.pattern, below.get(door.handler, door.handler), {**shared, **own.get(door.handler, {})}) for door in DOORS
+    ]
     routes.append((r"/v2/.*", V2NotFoundHandler, shared))
     return Application(
         routes,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 SERVER_NAME: Final = "waterspout"
 SERVER_VERSION: Final = "0.1.0"
 
+#: That every answer has.
+COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
+
 STATUS: dict[str, HTTPStatus] = {
     InvalidMessage.code: HTTPStatus.BAD_REQUEST,
     InvalidInput.code: HTTPStatus.BAD_REQUEST,
@@ -70,16 +73,25 @@ class ServerState:
     past_events: int = 0  # of sockets and requests that are gone
     new_session_id: Callable[[], str] = field(default=str)
 
+    def begin_request(self) -> asyncio.Future[None]:
+        """Have a drain wait until `end_request`."""
+        request = asyncio.get_running_loop().create_future()
+        self.requests.add(request)
+        return request
+
+    def end_request(self, request: asyncio.Future[None]) -> None:
+        """Let a drain go on."""
+        self.requests.discard(request)
+        request.set_result(None)
+
     @contextlib.contextmanager
     def request_under_way(self) -> Iterator[None]:
         """Have a drain wait until the context is left."""
-        done = asyncio.get_running_loop().create_future()
-        self.requests.add(done)
+        request = self.begin_request()
         try:
             yield
         finally:
-            self.requests.discard(done)
-            done.set_result(None)
+            self.end_request(request)
 
     def count_events(self) -> int:
         """Return how many events came since the start."""
@@ -96,7 +108,12 @@ class JsonHandler(tornado.web.RequestHandler):
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
         self.clear_header("Server")
-        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_headers(COMMON_HEADERS)
+
+    def set_headers(self, headers: Mapping[str, str]) -> None:
+        """Set several at once."""
+        for name, value in headers.items():
+            self.set_header(name, value)
 
     def reply(self, message: Any, codec: Codec = JSON, status: int = 200) -> None:
         """Finish with one message as the body."""
@@ -107,7 +124,7 @@ class JsonHandler(tornado.web.RequestHandler):
     def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
-        self.set_retry_after(error)
+        self.set_headers(retry_after(error))
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
@@ -116,11 +133,6 @@ class JsonHandler(tornado.web.RequestHandler):
         code = "inference_failed" if status >= 500 else "invalid_message"
         body = {"code": code, "message": phrase_of(status, raised), "retryable": False}
         self.reply({"error": body}, JSON, status)
-
-    def set_retry_after(self, error: WaterspoutError) -> None:
-        """Say when to try again, in seconds, where that makes sense."""
-        if error.retryable:
-            self.set_header("Retry-After", str(max(1, round((error.retry_after_ms or 1000) / 1000))))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show Tornado's own errors in the same form."""
@@ -184,6 +196,11 @@ class NotFoundHandler(JsonHandler):
             "retryable": False,
         }
         self.reply({"error": body}, JSON, 404)
+
+
+def retry_after(error: WaterspoutError) -> dict[str, str]:
+    """Return a header that says when to try again, in seconds, where that makes sense."""
+    return {"Retry-After": str(max(1, round((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
 
 
 def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:

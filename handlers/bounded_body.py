@@ -1,12 +1,53 @@
-"""A door that takes a body, and no more of it than is allowed."""
+"""Bodies of requests, and no more of them than is allowed."""
 
-from typing import Any
+from typing import Final
 
 import tornado.web
+from tornado.httputil import HTTPHeaders
 
 from handlers.base import JsonHandler
 from pipeline.compression import decompress
 from pipeline.errors import TooLarge
+
+_MAX_DIGITS: Final = 18
+
+
+class BoundedBody:
+    """What has come of a body of at most `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._room = limit
+
+    def expect(self, headers: HTTPHeaders) -> None:
+        """Raise `TooLarge` for a body that need not be read."""
+        declared = headers.get("Content-Length", "")
+        if declared.isdecimal() and (len(declared) > _MAX_DIGITS or int(declared) > self._limit):
+            raise self._too_large()
+
+    def add(self, chunk: bytes) -> None:
+        """Take a chunk. Raises `TooLarge`, once; what comes then is thrown away."""
+        was_full = self._room < 0
+        self._room -= len(chunk)
+        if self._room >= 0:
+            self._chunks.append(chunk)
+        elif not was_full:
+            self._chunks.clear()
+            raise self._too_large()
+
+    def take(self) -> bytes:
+        """Return the body, once."""
+        chunks, self._chunks = self._chunks, []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def take_plain(self, headers: HTTPHeaders) -> bytes:
+        """Return the body, once, without its `Content-Encoding`. Raises `InvalidMessage` or `TooLarge`."""
+        encoding = headers.get("Content-Encoding")
+        return self.take() if encoding is None else decompress(self.take(), encoding, self._limit)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body exceeds {self._limit} bytes (max_message_bytes)")
 
 
 @tornado.web.stream_request_body
@@ -18,35 +59,13 @@ class BoundedBodyHandler(JsonHandler):
 
     def prepare(self) -> None:
         """Refuse what need not be read."""
-        self._body: list[bytes] = []
-        self._size = 0
-        declared = self.request.headers.get("Content-Length", "")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self.state.settings.max_message_bytes):
-            raise self._too_large()
-        connection: Any = self.request.connection
-        if declared.isdecimal() and int(declared) <= connection.stream._read_buffer_size:
-            connection.set_body_timeout(None)  # the whole body is here already: nothing to wait for
+        self.body = BoundedBody(self.state.settings.max_message_bytes)
+        self.body.expect(self.request.headers)
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; refuse it as soon as it is too large."""
-        self._size += len(chunk)
-        if self._size <= self.state.settings.max_message_bytes:
-            self._body.append(chunk)
-        elif not self._finished:
-            self._body.clear()
-            self.reply_error(self._too_large())
-
-    def take_body(self) -> bytes:
-        """Return the body, once."""
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        return body
-
-    def take_plain_body(self) -> bytes:
-        """Return the body, once, without its `Content-Encoding`. Raises `InvalidMessage` or `TooLarge`."""
-        encoding = self.request.headers.get("Content-Encoding")
-        body = self.take_body()
-        return body if encoding is None else decompress(body, encoding, self.state.settings.max_message_bytes)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body exceeds {self.state.settings.max_message_bytes} bytes (max_message_bytes)")
+        try:
+            self.body.add(chunk)
+        except TooLarge as error:
+            if not self._finished:
+                self.reply_error(error)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from tornado.httputil import HTTPMessageDelegate
+
 from handlers.base import JsonHandler
 from pipeline.errors import (
     DeadlineExceeded,
@@ -47,7 +49,7 @@ class Door(NamedTuple):
     """A path, with `{parameters}`, and its handler; without operations it is no part of `/openapi.json`."""
 
     path: str
-    handler: type[JsonHandler]
+    handler: type[JsonHandler | HTTPMessageDelegate]
     operations: Mapping[str, Operation] = {}
 
     @property
@@ -55,6 +57,11 @@ class Door(NamedTuple):
         """The path as a regular expression with a group per parameter."""
         pieces = _PARAMETER.split(self.path)
         return "".join("([^/]+)" if at % 2 else re.escape(piece) for at, piece in enumerate(pieces))
+
+    @property
+    def speaks_v2(self) -> bool:
+        """Whether its errors are those of the Open Inference Protocol."""
+        return self.path.startswith("/v2")
 
     @property
     def parameters(self) -> list[str]:

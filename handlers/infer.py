@@ -1,93 +1,135 @@
 """`POST /v2/models/{model}[/versions/{version}]/infer`: rows through the same batches as the sockets' events."""
 
 import asyncio
+import logging
 import time
-from typing import Final
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final
 
-from handlers.bounded_body import BoundedBodyHandler
-from handlers.open_inference import V2Handler
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
+from tornado.routing import Router
+
+from handlers.base import COMMON_HEADERS, ServerState, retry_after
+from handlers.bounded_body import BoundedBody
+from handlers.open_inference import V2_STATUS
+from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
-from pipeline.tensors import Row, Shapes
-from pipeline.v2_messages import InferRequest, decode_infer
-from pipeline.v2_responses import encode_response, plan_outputs, read_schedule
+from pipeline.stream import MAX_ERROR_LENGTH
+from pipeline.v2_messages import ErrorMessage, InferRequest, decode_infer, encode
+from pipeline.v2_responses import OutputPlan, encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import read_raw, read_rows
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
+log = logging.getLogger(__name__)
+
 _monotonic: Final = time.monotonic
 
 
-class InferHandler(V2Handler, BoundedBodyHandler):
-    """One request: it may have many rows, of which each joins whatever batch is next."""
+class InferExchange(HTTPMessageDelegate):
+    """One request and its answer: it may have many rows, of which each joins whatever batch is next.
 
-    _inference: Inference | None = None
-    _is_gone = False
+    It stands below Tornado's request handlers, since one of those costs more than all that is done here.
+    """
 
-    async def post(self, name: str, version: str | None = None) -> None:
-        """Answer with all outputs, or those that were asked for; with the first error where a row fails."""
-        if self._finished:
-            return
-        state = self.state
-        model = state.repository.get(name, version)
-        if state.draining:
-            raise ShuttingDown("the server is shutting down")
-        request, body, is_raw = self._read()
-        spec = model.spec
-        most = model.max_queue_size
-        plans = plan_outputs(request, spec, is_binary=is_raw)
-        timeout, priority = read_schedule(request)
-        rows, shapes = read_raw(body, spec, most) if is_raw else read_rows(request, body, spec, most)
+    def __init__(self, state: ServerState, request: HTTPServerRequest, *place: bytes) -> None:
+        """`place`: the model's name, and its version if there is one in the path."""
+        self._state = state
+        self._request = request
+        self._place = place
+        self._body = BoundedBody(state.settings.max_message_bytes)
+        self._is_over = False  # answered, or nobody is left to answer
+        self._inference: Inference | None = None
+        self._started_at = 0.0
+        self._under_way: asyncio.Future[None] | None = None
+        self._model: ServedModel
+        self._plans: Sequence[OutputPlan] = ()
+        self._id: str | None = None
+
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        """Refuse what need not be read."""
+        del start_line
+        self._connection.set_close_callback(self.on_connection_close)
         try:
-            outcomes = await self._infer(model, rows, shapes, min(timeout, model.default_timeout), priority)
-        except asyncio.CancelledError:
-            if self._is_gone:
-                return
-            raise
-        payload, header_length = encode_response(
-            (model.name, model.version), request.id, plans, outcomes, batched=spec.batched, labels=model.labels
-        )
-        if header_length is not None:
-            self.set_header("Content-Type", "application/octet-stream")
-            self.set_header(HEADER_LENGTH, str(header_length))
-        accepted = self.request.headers.get("Accept-Encoding")
-        if accepted is not None and (coding := choose(accepted)) is not None:
-            payload = compress(payload, coding)
-            self.set_header("Content-Encoding", coding)
-        self.finish(payload)
+            self._body.expect(headers)
+        except WaterspoutError as error:
+            self._refuse(error)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Collect the body; refuse it as soon as it is too large."""
+        try:
+            self._body.add(chunk)
+        except WaterspoutError as error:
+            self._refuse(error)
+
+    def finish(self) -> None:
+        """Begin to answer: all of the request has come."""
+        if self._is_over:
+            return
+        try:
+            if self._request.method == "POST":
+                self.post()
+            else:
+                self._send_error(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": "POST"})
+        except WaterspoutError as error:
+            self._refuse(error)
+        except Exception as error:
+            self._break_down(error)
 
     def on_connection_close(self) -> None:
         """Cancel what is in flight: the client has gone."""
-        super().on_connection_close()
-        self._is_gone = True
         if self._inference is not None:
             self._inference.cancel()
+        self._end()
 
-    async def _infer(
-        self, model: ServedModel, rows: list[Row], shapes: Shapes | None, within: float, priority: int
-    ) -> list[Outcome]:
-        """Queue the rows and wait for them, counted among what a drain waits for."""
-        state, stats = self.state, model.engine.stats
-        now = _monotonic()
-        inference = self._inference = Inference(model)
+    def post(self) -> None:
+        """Answer with all outputs, or those that were asked for; with the first error where a row fails."""
+        state = self._state
+        model = self._model = state.repository.get(*[_decode(part) for part in self._place])
+        if state.draining:
+            raise ShuttingDown("the server is shutting down")
+        request, body, is_raw = self._read()
+        self._id = request.id
+        self._plans = plan_outputs(request, model.spec, is_binary=is_raw)
+        timeout, priority = read_schedule(request)
+        most = model.max_queue_size
+        rows, shapes = read_raw(body, model.spec, most) if is_raw else read_rows(request, body, model.spec, most)
         state.past_events += len(rows)
+        now = self._started_at = _monotonic()
+        self._under_way = state.begin_request()
+        self._inference = Inference(model, self)
         try:
-            with state.request_under_way():
-                outcomes = await inference.run(rows, shapes, now, now + within, priority)
-        except WaterspoutError:
-            stats.observe_failed_request(_monotonic() - now)
-            raise
-        finally:
-            self._inference = None
-        stats.shared_rows += len(rows) - 1
-        return outcomes
+            self._inference.start(rows, shapes, now, now + min(timeout, model.default_timeout), priority)
+        except WaterspoutError as error:
+            self.refuse(error)
+
+    def answer(self, outcomes: Sequence[Outcome]) -> None:
+        """Send the outputs of all rows."""
+        try:
+            self._model.engine.stats.shared_rows += len(outcomes) - 1
+            self._send_outputs(outcomes)
+        except WaterspoutError as error:
+            self._refuse(error)
+        except Exception as error:
+            self._break_down(error)
+
+    def refuse(self, error: WaterspoutError) -> None:
+        """Send the error of a row, which is the request's."""
+        self._model.engine.stats.observe_failed_request(_monotonic() - self._started_at)
+        self._refuse(error)
+
+    @property
+    def _connection(self) -> Any:
+        return self._request.connection
 
     def _read(self) -> tuple[InferRequest, bytes, bool]:
         """Return the request, what follows its JSON, and whether there is no JSON at all."""
-        headers = self.request.headers
-        body = self.take_plain_body()
+        headers = self._request.headers
+        body = self._body.take_plain(headers)
         declared = headers.get(HEADER_LENGTH)
         if declared is None:
             return decode_infer(body), b"", False
@@ -97,3 +139,70 @@ class InferHandler(V2Handler, BoundedBodyHandler):
         if not length:
             return InferRequest([]), body, True
         return decode_infer(body[:length]), body[length:], False
+
+    def _send_outputs(self, outcomes: Sequence[Outcome]) -> None:
+        model = self._model
+        payload, header_length = encode_response(
+            (model.name, model.version),
+            self._id,
+            self._plans,
+            outcomes,
+            batched=model.spec.batched,
+            labels=model.labels,
+        )
+        headers = {"Content-Type": JSON.media_type}
+        if header_length is not None:
+            headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
+        accepted = self._request.headers.get("Accept-Encoding")
+        if accepted is not None and (coding := choose(accepted)) is not None:
+            payload = compress(payload, coding)
+            headers["Content-Encoding"] = coding
+        self._send(HTTPStatus.OK, headers, payload)
+
+    def _refuse(self, error: WaterspoutError) -> None:
+        self._state.stats.errors[error.code] += 1
+        self._send_error(V2_STATUS[error.code], str(error), retry_after(error))
+
+    def _break_down(self, error: Exception) -> None:
+        """Tell of a fault of our own."""
+        log.error("a request could not be answered: %s", self._request.path[:200], exc_info=error)
+        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", {})
+
+    def _send_error(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
+        body = encode(ErrorMessage(text[:MAX_ERROR_LENGTH]))
+        self._send(status, {"Content-Type": JSON.media_type, **headers}, body)
+
+    def _send(self, status: HTTPStatus, headers: dict[str, str], body: bytes) -> None:
+        if self._is_over:
+            return
+        self._end()
+        headers |= COMMON_HEADERS
+        headers["Date"] = format_timestamp(time.time())
+        headers["Content-Length"] = str(len(body))
+        chunk = body if self._request.method != "HEAD" else None
+        self._connection.write_headers(ResponseStartLine("", status, status.phrase), HTTPHeaders(headers), chunk)
+        self._connection.finish()
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._under_way is not None:
+            self._state.end_request(self._under_way)
+            self._under_way = None
+
+
+class InferDoor(Router):
+    """Opens an exchange for each request."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
+        """Return who answers; `path_args` are the parameters in the path."""
+        return InferExchange(self._state, request, *kwargs["path_args"])
+
+
+def _decode(part: bytes) -> str:
+    try:
+        return part.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidMessage("the path: expected UTF-8") from error

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 import tornado.web
 
-from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phrase_of
+from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phrase_of, retry_after
 from handlers.bounded_body import BoundedBodyHandler
 from pipeline.codec import JSON, Codec
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
@@ -44,7 +44,7 @@ class V2Handler(JsonHandler):
         """Finish with an error as the body and the status that belongs to its code."""
         del codec
         self.state.stats.errors[error.code] += 1
-        self.set_retry_after(error)
+        self.set_headers(retry_after(error))
         self._fail(V2_STATUS[error.code], str(error))
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
@@ -142,7 +142,7 @@ class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
         """List all models, broken ones with the reason."""
         if self._finished:
             return
-        asked = decode_index(self.take_plain_body())
+        asked = decode_index(self.body.take_plain(self.request.headers))
         entries = [index_entry(info) for info in self.state.repository.index()]
         self.answer([entry for entry in entries if entry.state == "READY" or not asked.ready])
 
@@ -160,7 +160,7 @@ class ControlHandler(V2Handler, BoundedBodyHandler):
         if control != "explicit":
             self._fail(403, f"models come and go by request with --model-control explicit only, it is {control}")
             return
-        parameters = decode_control(self.take_plain_body()).parameters or {}
+        parameters = decode_control(self.body.take_plain(self.request.headers)).parameters or {}
         for parameter in parameters:
             if parameter not in self.KNOWN:
                 raise InvalidInput(f"parameters.{parameter[:100]}: a model is taken as it lies in the repository")

@@ -9,7 +9,7 @@ import msgspec
 
 from handlers.base import SERVER_VERSION, STATUS, JsonHandler, ServerState
 from handlers.doors import Door, Operation
-from handlers.open_inference import V2_STATUS, V2Handler
+from handlers.open_inference import V2_STATUS
 from pipeline.alerts import MAX_RECENT
 from pipeline.messages import Failure
 from pipeline.v2_messages import ErrorMessage
@@ -89,7 +89,7 @@ def _operation(door: Door, method: str, operation: Operation, schemas: Mapping[A
             "required": not operation.takes_nothing,
             "content": _content(operation.takes, schemas),
         }
-    status_of = V2_STATUS if issubclass(handler, V2Handler) else STATUS
+    status_of = V2_STATUS if door.speaks_v2 else STATUS
     wrong = {error.code: status_of[error.code] for error in operation.errors}
     error = {media_type: _error_type(door) for media_type in operation.gives if media_type in _ERRORS_IN}
     content = _content(error or {"application/json": _error_type(door)}, schemas)
@@ -106,7 +106,7 @@ _ERRORS_IN: Final = ("application/json", "application/msgpack")
 
 
 def _error_type(door: Door) -> Any:
-    return ErrorMessage if issubclass(door.handler, V2Handler) else Failure
+    return ErrorMessage if door.speaks_v2 else Failure
 
 
 def _content(bodies: Mapping[str, Any], schemas: Mapping[Any, Any]) -> dict[str, Any]:

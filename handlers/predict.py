@@ -73,7 +73,7 @@ class PredictHandler(BoundedBodyHandler):
         self._session = session = Session(state.repository, answers, options, state.budget, name, version)
         if state.draining:
             session.drain()
-        payload = self.take_body()
+        payload = self.body.take()
         try:
             with state.request_under_way():
                 await self._answer(session, answers, payload, codec)

@@ -1,6 +1,5 @@
 """One request of several rows: into a model's queue together, and out when the last of them is answered."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -31,18 +30,28 @@ class QueuedModel(Protocol):
         """Raise `InvalidInput` for a priority that the model does not have."""
 
 
+class Asker(Protocol):
+    """Who waits for the outcomes of a request."""
+
+    def answer(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcome of each row, in the order of the rows."""
+
+    def refuse(self, error: WaterspoutError) -> None:
+        """Take the error of the first row that failed."""
+
+
 class Inference:
     """The rows of one request; each is a job of its own, so they share batches with whatever else is queued."""
 
-    __slots__ = ("_done", "_jobs", "_left", "_model", "_outcomes", "outlet")
+    __slots__ = ("_asker", "_jobs", "_left", "_model", "_outcomes", "outlet")
 
-    def __init__(self, model: QueuedModel) -> None:
+    def __init__(self, model: QueuedModel, asker: Asker) -> None:
         self.outlet = None  # nothing is sent row by row
         self._model = model
+        self._asker: Asker | None = asker  # None: told already, or gone
         self._jobs: list[Job] = []
         self._outcomes: list[Outcome | None] = []
         self._left = 0
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
         return f"<Inference rows={len(self._outcomes)} left={self._left}>"
@@ -52,15 +61,12 @@ class Inference:
         """A request has one share, whatever its number of rows."""
         return self
 
-    async def run(
-        self, rows: Sequence[Row], shapes: Shapes | None, now: float, deadline: float, priority: int = 0
-    ) -> list[Outcome]:
-        """Return the outcome of each row, in the order of the rows.
+    def start(self, rows: Sequence[Row], shapes: Shapes | None, now: float, deadline: float, priority: int = 0) -> None:
+        """Queue all rows; the asker is told once, when the last of them is answered or the first fails.
 
         `shapes` is that of every row, None where all is static; `now` and `deadline` are monotonic seconds; 0 is the
         model's default `priority`. Raises `InvalidInput` for more rows than the queue ever holds or a priority that the
-        model lacks, `Overloaded` where they do not fit now, and what the first row that fails fails with, whereupon the
-        others are given up; `asyncio.CancelledError` after `cancel`.
+        model lacks, and `Overloaded` where they do not fit now; nothing is queued then, and the asker is not told.
         """
         model = self._model
         model.check_priority(priority)
@@ -74,35 +80,34 @@ class Inference:
             for number, row in enumerate(rows):
                 job = Job(self, number, row, now, shapes, deadline, True)
                 job.priority = priority
-                model.submit(job)
                 self._jobs.append(job)
-            await self._done
-        finally:
-            self._give_up()
-        return self._outcomes  # type: ignore[return-value]
+                model.submit(job)
+                if self._asker is None:
+                    return  # a row has failed at once
+        except BaseException:
+            self.cancel()
+            raise
 
     def finish(self, job: Job, result: BatchResult, row: int) -> None:
         """Take a row's outcome."""
         self._outcomes[job.number] = (result, row)
         self._left -= 1
-        if not self._left and not self._done.done():
-            self._done.set_result(None)
+        if not self._left and self._asker is not None:
+            asker, self._asker = self._asker, None
+            self._jobs.clear()
+            asker.answer(self._outcomes)  # type: ignore[arg-type]
 
     def fail(self, job: Job, error: WaterspoutError) -> None:
-        """Take a row's error, which is the request's."""
+        """Take a row's error, which is the request's: the others are given up."""
         del job
-        if not self._done.done():
-            self._done.set_exception(error)
+        asker = self._asker
+        self.cancel()
+        if asker is not None:
+            asker.refuse(error)
 
     def cancel(self) -> None:
-        """Give the request up: there is nobody left to answer."""
-        self._done.cancel()
-
-    def _give_up(self) -> None:
-        """Take out what still waits; the outcomes of what runs are not looked at."""
-        if self._left:
-            for job in self._jobs:
-                self._model.cancel(job)
-        self._jobs.clear()
-        if self._done.done() and not self._done.cancelled():
-            self._done.exception()  # it is told by `run`, or by what was raised before
+        """Take out what still waits and tell nobody; the outcomes of what runs are not looked at."""
+        self._asker = None
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            self._model.cancel(job)

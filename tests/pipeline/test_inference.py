@@ -3,11 +3,19 @@
 import asyncio
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DeadlineExceeded, InferenceFailed, InvalidInput, ModelUnavailable, Overloaded
+from pipeline.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidInput,
+    ModelUnavailable,
+    Overloaded,
+    WaterspoutError,
+)
 from pipeline.inference import Inference, Outcome
 from pipeline.model_config import DynamicBatching, ModelConfig, QueuePolicy
 from pipeline.tensors import Row
@@ -37,17 +45,29 @@ def values(outcomes: list[Outcome]) -> list[float]:
     return [float(result.arrays[0][row]) for result, row in outcomes]
 
 
+class Waiting:
+    """Who asked, and what became of it."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcome.set_result(list(outcomes))
+
+    def refuse(self, error: WaterspoutError) -> None:
+        self.outcome.set_exception(error)
+
+
+def begin(served: Served, asked: list[Row], within: float = LONG) -> tuple[Inference, "asyncio.Future[list[Outcome]]"]:
+    """Return a request that is queued, and its outcome, which is set once or never."""
+    now, asker = time.monotonic(), Waiting()
+    inference = Inference(served.model, asker)
+    inference.start(asked, None, now, now + within)
+    return inference, asker.outcome
+
+
 async def run(served: Served, asked: list[Row], within: float = LONG) -> list[Outcome]:
-    now = time.monotonic()
-    return await Inference(served.model).run(asked, None, now, now + within)
-
-
-async def begun(served: Served, asked: list[Row]) -> tuple[Inference, "asyncio.Task[list[Outcome]]"]:
-    """Return a request that waits in the queue."""
-    now, inference = time.monotonic(), Inference(served.model)
-    task = asyncio.create_task(inference.run(asked, None, now, now + LONG))
-    await asyncio.sleep(0)
-    return inference, task
+    return await begin(served, asked, within)[1]
 
 
 def test_rows_are_answered_in_order_over_however_many_batches(tmp_path: Path) -> None:
@@ -73,31 +93,30 @@ def test_a_row_that_fails_is_the_requests_failure_and_no_other_requests(tmp_path
     asyncio.run(ask())
 
 
-def test_a_request_that_does_not_fit_the_queue_takes_none_of_it(tmp_path: Path) -> None:
+def test_the_first_row_that_fails_takes_the_others_out_of_the_queue(tmp_path: Path) -> None:
     async def ask() -> None:
         async with lookup(tmp_path, WAITING) as served:
-            with pytest.raises(InvalidInput, match=f"at most {FULL} rows"):
-                await run(served, rows(*[0] * (FULL + 1)))
-            inference, task = await begun(served, rows(0, 0, 0))
-            with pytest.raises(Overloaded):
-                await run(served, rows(*[0] * (FULL - 2)))
-            assert served.model.room == FULL - 3
-            inference.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            inference, outcome = begin(served, rows(0, 1, 2))
+            inference.fail(inference._jobs[1], InferenceFailed("one of them"))
+            with pytest.raises(InferenceFailed, match="one of them"):
+                await outcome
             assert served.model.room == FULL
 
     asyncio.run(ask())
 
 
-def test_a_request_whose_task_is_cancelled_leaves_the_queue(tmp_path: Path) -> None:
+def test_a_request_that_does_not_fit_the_queue_takes_none_of_it(tmp_path: Path) -> None:
     async def ask() -> None:
         async with lookup(tmp_path, WAITING) as served:
-            _, task = await begun(served, rows(0, 1))
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            with pytest.raises(InvalidInput, match=f"at most {FULL} rows"):
+                await run(served, rows(*[0] * (FULL + 1)))
+            inference, outcome = begin(served, rows(0, 0, 0))
+            with pytest.raises(Overloaded):
+                await run(served, rows(*[0] * (FULL - 2)))
+            assert served.model.room == FULL - 3
+            inference.cancel()
             assert served.model.room == FULL
+            assert not outcome.done()
 
     asyncio.run(ask())
 
@@ -115,10 +134,10 @@ def test_a_request_that_waits_too_long_fails_whole(tmp_path: Path) -> None:
 def test_a_model_that_is_unloaded_refuses_and_fails_what_waits(tmp_path: Path) -> None:
     async def ask() -> None:
         async with lookup(tmp_path, WAITING) as served:
-            _, task = await begun(served, rows(0, 1))
+            _, outcome = begin(served, rows(0, 1))
             served.model.engine.close()
             with pytest.raises(ModelUnavailable):
-                await task
+                await outcome
             with pytest.raises(ModelUnavailable):
                 await run(served, rows(0))
 

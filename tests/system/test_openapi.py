@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from handlers.app import DOORS
+from handlers.base import JsonHandler
 from handlers.openapi import document
 
 from .client import get
@@ -87,7 +88,7 @@ def test_no_door_fails_or_answers_what_is_not_written(
 
 def test_the_table_of_doors_knows_every_method_of_each_handler() -> None:
     for door in DOORS:
-        if door.operations:
+        if issubclass(door.handler, JsonHandler) and door.operations:
             assert set(door.operations) == set(door.handler.methods()), door.path
 
 

@@ -267,6 +267,14 @@ def test_what_is_not_there_says_so_in_the_protocols_form(
         assert (reply.headers["Allow"] is not None) is (status == 405)
 
 
+def test_a_head_of_inference_has_no_body_and_the_connection_goes_on(tensors: Server) -> None:
+    with Http(tensors) as http:
+        reply = http.request("HEAD", INFER)
+        assert (reply.status, reply.body, reply.headers["Allow"]) == (405, b"", "POST")
+        check(http.request("POST", INFER, b"{"), 400, "")
+        check(http.request("POST", "/v2/models/%ff/infer", b"{}"), 400, "the path: expected UTF-8")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"ready":1}', b"\xff"])
 def test_a_wrong_question_for_the_index_is_refused(tensors: Server, body: bytes) -> None:
     with Http(tensors) as http:
