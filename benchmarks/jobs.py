@@ -62,6 +62,8 @@ class Load(msgspec.Struct, frozen=True):
     seconds: float
     p50_ms: float
     p99_ms: float
+    steady_p99_ms: float
+    """The median of the p99 of each second: a pause of a shared machine spoils its second, and not the run."""
     cpu_us: float
     """Server CPU per prediction, µs."""
     resident_mb: float

@@ -185,13 +185,16 @@ async def load(job: LoadJob) -> Load:
         await drain(run, clients)
     if not predictions:
         raise TimeoutError(f"no answer within {job.seconds} s")
-    p50, p99 = np.percentile(np.array(run.latencies[first:]) * 1e3, [50, 99])
+    latencies = np.array(run.latencies[first:]) * 1e3
+    p50, p99 = np.percentile(latencies, [50, 99])
+    each = [np.percentile(part, 99) for part in np.array_split(latencies, max(1, round(seconds)))]
     run.closing = True
     return Load(
         predictions=predictions,
         seconds=seconds,
         p50_ms=float(p50),
         p99_ms=float(p99),
+        steady_p99_ms=float(np.median(each)),
         cpu_us=cpu / predictions * 1e6,
         resident_mb=resident_bytes(pid) / MEGABYTE,
         server_busy=cpu / seconds,
