@@ -1,0 +1,139 @@
+"""Messages between a server process and the parent of several, and the process's side of it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Self
+
+from pipeline.control_messages import (
+    HEADER,
+    SEAT,
+    Drain,
+    Message,
+    Ready,
+    Refused,
+    Scrape,
+    Scraped,
+    Seat,
+    Tell,
+    Told,
+    packed,
+    seat_of,
+    unpacked,
+)
+from pipeline.errors import Overloaded, ShuttingDown
+from pipeline.merged_metrics import Family
+
+SCRAPE_SECONDS: Final = 2.0  # the parent waits for the other processes for less
+MOST_SCRAPES: Final = 16  # at the same time: each costs every process
+FLUSH_SECONDS: Final = 1.0
+
+
+class Wire:
+    """One end of a socket pair. It ends when the process at the other end does, however that came about."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, end: socket.socket) -> Self:
+        """Return a wire over one end of a pair of stream sockets, which it closes."""
+        return cls(*await asyncio.open_unix_connection(sock=end))
+
+    def send(self, message: Message) -> None:
+        """Send a message; what nobody will read any more is dropped."""
+        if not self._writer.is_closing():
+            self._writer.write(packed(message))
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """Yield what comes until the other end is closed."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = int.from_bytes(await self._reader.readexactly(HEADER))
+                yield unpacked(await self._reader.readexactly(length))
+
+    async def close(self) -> None:
+        """Close it once all has been sent, or after `FLUSH_SECONDS`."""
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), FLUSH_SECONDS)
+
+
+class ParentLink:
+    """What a process that has a parent tells it, is asked by it, and asks of it."""
+
+    def __init__(self, wire: Wire, drain: Callable[[], None]) -> None:
+        """`drain` is called when the parent says so, and when it is gone."""
+        self._wire = wire
+        self._drain = drain
+        self._tell: Callable[[], list[Family]] = list
+        self._scrapes: dict[int, asyncio.Future[Scraped]] = {}
+        self._scrape_count = 0
+        self._is_up = True
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def of(cls, seat: Seat, drain: Callable[[], None]) -> Self:
+        """Return the link of the process that was given a seat."""
+        end = socket.socket(fileno=seat.descriptor)
+        end.set_inheritable(False)
+        return cls(await Wire.over(end), drain)
+
+    def ready(self, url: str, tell: Callable[[], list[Family]]) -> None:
+        """Say that the process takes connections; from now on it can be asked to `tell` its numbers."""
+        self._tell = tell
+        self._wire.send(Ready(url))
+
+    def refuse(self, reason: str) -> None:
+        """Say why the process does not start."""
+        self._wire.send(Refused(reason))
+
+    async def scrape(self, accept: str) -> Scraped:
+        """Return the numbers of all processes.
+
+        Raises `ShuttingDown` without a parent, and `Overloaded` if it does not answer or too many ask.
+        """
+        if not self._is_up:
+            raise ShuttingDown("the parent of this process is gone")
+        if len(self._scrapes) >= MOST_SCRAPES:
+            raise Overloaded(f"more than {MOST_SCRAPES} ask for the metrics at the same time")
+        self._scrape_count += 1
+        number = self._scrape_count
+        future = self._scrapes[number] = asyncio.get_running_loop().create_future()
+        self._wire.send(Scrape(number, accept))
+        try:
+            return await asyncio.wait_for(future, SCRAPE_SECONDS)
+        except TimeoutError as error:
+            raise Overloaded("the parent of this process does not answer") from error
+        finally:
+            del self._scrapes[number]
+
+    async def close(self) -> None:
+        """Tell the last numbers, and part."""
+        self._wire.send(Told(self._tell()))
+        self._reading.cancel()
+        await self._wire.close()
+
+    async def _read(self) -> None:
+        async for message in self._wire.messages():
+            match message:
+                case Tell():
+                    self._wire.send(Told(self._tell()))
+                case Scraped(number=number) if number in self._scrapes and not self._scrapes[number].done():
+                    self._scrapes[number].set_result(message)
+                case Drain():
+                    self._drain()
+        self._is_up = False
+        for future in self._scrapes.values():
+            if not future.done():
+                future.set_exception(ShuttingDown("the parent of this process is gone"))
+        self._drain()
+
+
+def own_seat() -> Seat | None:
+    """Return what the parent gave this process, if it has one, and hide it from others."""
+    text = os.environ.pop(SEAT, None)
+    return None if text is None else seat_of(text)
