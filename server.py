@@ -26,9 +26,13 @@ from handlers.hub_clock import HubClock
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
+from pipeline.control_messages import Seat
+from pipeline.control_wire import ParentLink, own_seat
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
+from pipeline.merged_metrics import snapshot
+from pipeline.metrics import make_registry
 from pipeline.model_folder import Look, find_models, single_model
 from pipeline.model_watch import ModelWatch
 from pipeline.pulse import Pulse
@@ -36,6 +40,7 @@ from pipeline.pulse_messages import Stats
 from pipeline.repository import Repository
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
+from pipeline.supervisor import REFUSED, Supervisor, held_port
 from pipeline.topics import STATS
 from pipeline.watch_messages import StatsUpdate
 from pipeline.webhook_rules import signing_key
@@ -51,6 +56,7 @@ log = logging.getLogger("waterspout")
 
 SWITCH_INTERVAL = 0.0005  # seconds a finished worker waits for the interpreter at most; Python's default is 5 ms
 BACKLOG = 4096
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server:
@@ -59,7 +65,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         """Build the parts; needs a running loop."""
         self.cores = len(os.sched_getaffinity(0))
-        self.threads = settings.threads or self.cores
+        self.threads = settings.threads or max(1, self.cores // settings.processes)
         self.settings = settings
         self.stats = ServerStats()
         self.workers = WorkerPool(self.threads)
@@ -106,8 +112,10 @@ class Server:
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
         )
         self.stats.events = self.state.count_events
+        self.registry = make_registry(self.stats)
+        self.port = settings.port
         self.http = tornado.httpserver.HTTPServer(
-            make_app(self.state),
+            make_app(self.state, self.registry),
             ssl_options=_tls_context(settings),
             idle_connection_timeout=settings.header_seconds,
             max_header_size=16384,
@@ -118,12 +126,10 @@ class Server:
     async def start(self) -> str:
         """Listen, load and warm the models; return the server's URL once it is ready."""
         settings = self.settings
+        shares_port = settings.processes > 1
         self._look()  # a wrong folder is told before anything else
-        try:
-            sockets = tornado.netutil.bind_sockets(settings.port, settings.address, backlog=BACKLOG)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
-        self.http.add_sockets(sockets)
+        if not shares_port:
+            self._listen()
         self.heartbeat.start()
         if settings.model_control == "poll":
             self.watch.start()
@@ -132,9 +138,22 @@ class Server:
             raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
         log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
         self.state.ready = True
+        if shares_port:
+            self._listen()  # not before, as clients that come now are answered by others
         host = f"[{settings.address}]" if ":" in settings.address else settings.address
         scheme = "https" if settings.tls_cert else "http"
-        return f"{scheme}://{host}:{sockets[0].getsockname()[1]}"
+        return f"{scheme}://{host}:{self.port}"
+
+    def _listen(self) -> None:
+        settings = self.settings
+        try:
+            sockets = tornado.netutil.bind_sockets(
+                settings.port, settings.address, backlog=BACKLOG, reuse_port=settings.processes > 1
+            )
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
+        self.port = sockets[0].getsockname()[1]
+        self.http.add_sockets(sockets)
 
     async def stop(self) -> bool:
         """Drain: refuse what is new, answer what is in flight, close all sockets; bounded by `drain_seconds`.
@@ -179,18 +198,36 @@ class Server:
         return single_model(self.settings.model) if self.settings.model else find_models(self.settings.models)
 
 
-async def serve(settings: Settings) -> int:
-    """Run a server until SIGTERM or SIGINT, a second of which ends it at once; return the exit code."""
+async def serve(settings: Settings, seat: Seat | None = None) -> int:
+    """Run a server until SIGTERM or SIGINT, a second of which ends it at once; return the exit code.
+
+    With a `seat` it also ends with its parent, or when that says so, and tells it why it does not start.
+    """
+    stopping = asyncio.Event()
+    if seat is None:
+        return await _serve(settings, stopping, None)
+    link = await ParentLink.of(seat, stopping.set)
+    try:
+        return await _serve(settings, stopping, link)
+    except ConfigError as error:
+        link.refuse(str(error))
+        return REFUSED
+    finally:
+        await link.close()
+
+
+async def _serve(settings: Settings, stopping: asyncio.Event, link: ParentLink | None) -> int:
     loop = asyncio.get_running_loop()
     server = Server(settings)
-    stopping = asyncio.Event()
+    if link is not None:
+        server.state.scrape = link.scrape
 
     def on_signal() -> None:
-        if stopping.is_set():
-            os._exit(1)
         stopping.set()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, os._exit, 1)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal)
     waits = asyncio.create_task(stopping.wait())
     starts = asyncio.create_task(server.start())
@@ -199,12 +236,32 @@ async def serve(settings: Settings) -> int:
         url = starts.result()
         gc.collect()
         gc.freeze()
-        print(f"Waterspout is listening on {url}", flush=True)
+        if link is None:
+            _announce(url)
+        else:
+            link.ready(url, lambda: snapshot(server.registry))
         await waits
     starts.cancel()
     in_time = await server.stop()
     log.info("stopped")
     return 0 if in_time else 1
+
+
+async def supervise(settings: Settings) -> int:
+    """Run several servers on one port, and end them as `serve` ends one; return the exit code."""
+    loop = asyncio.get_running_loop()
+    command = [sys.executable, *sys.orig_argv[1:]]
+    with held_port(settings.address, settings.port) as port:
+        supervisor = Supervisor(command, settings.processes, port, settings.drain_seconds, _announce)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, supervisor.stop)
+        code = await supervisor.run()
+    log.info("stopped")
+    return code
+
+
+def _announce(url: str) -> None:
+    print(f"Waterspout is listening on {url}", flush=True)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -221,21 +278,25 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
 def main() -> int:
     """Run the command line; return the exit code."""
     try:
+        seat = own_seat()
         settings = read_settings(sys.argv[1:])
+        process = f"[{seat.number}]" if seat else ""
         logging.basicConfig(
             level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+            format=f"%(asctime)s %(levelname)-7s %(name)s{process}: %(message)s",
             stream=sys.stderr,
         )
         sys.setswitchinterval(SWITCH_INTERVAL)
+        run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run if uvloop is None else uvloop.run
+        if seat is not None:
+            return run(serve(settings.model_copy(update={"port": seat.port}), seat))
         for line in unknown_variables():
             log.warning(line)
         _warn_of_slow_parts()
-        run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run if uvloop is None else uvloop.run
-        return run(serve(settings))
+        return run(supervise(settings) if settings.processes > 1 else serve(settings))
     except ConfigError as error:
         print(f"server.py: {error}", file=sys.stderr)
-        return 2
+        return REFUSED
 
 
 def _warn_of_slow_parts() -> None:

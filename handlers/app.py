@@ -4,6 +4,7 @@ from typing import Any, Final, cast
 
 import msgspec
 import tornado.web
+from prometheus_client import CollectorRegistry
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream
@@ -41,9 +42,8 @@ from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
 from handlers.watch import WatchHandler
 from pipeline.alert_messages import Alerts
-from pipeline.errors import ShuttingDown, TooLarge
+from pipeline.errors import Overloaded, ShuttingDown, TooLarge
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
-from pipeline.metrics import make_registry
 from pipeline.pulse_messages import Stats
 from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
 from pipeline.v2_metadata import (
@@ -142,7 +142,9 @@ DOORS: Final = (
     ),
     Door("/healthz", HealthHandler, {"GET": json(Health)}),
     Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}),
-    Door("/metrics", MetricsHandler, {"GET": Operation({"text/plain": None})}),
+    Door(
+        "/metrics", MetricsHandler, {"GET": Operation({"text/plain": None}, errors=(*OF_ANY, Overloaded, ShuttingDown))}
+    ),
     Door("/openapi.json", OpenApiHandler),
     Door("/docs", DocsHandler),
     Door("/docs/{file}", DocsHandler),
@@ -172,11 +174,11 @@ def _has_come_whole(headers: httputil.HTTPHeaders, stream: IOStream) -> bool:
     return length.isascii() and length.isdigit() and int(length[:19]) <= stream._read_buffer_size
 
 
-def make_app(state: ServerState) -> Application:
-    """Return the application that serves every door."""
+def make_app(state: ServerState, registry: CollectorRegistry) -> Application:
+    """Return the application that serves every door; `registry` has the metrics."""
     shared: dict[str, Any] = {"state": state}
     own: dict[Any, dict[str, Any]] = {
-        MetricsHandler: {"registry": make_registry(state.stats)},
+        MetricsHandler: {"registry": registry},
         OpenApiHandler: {"description": msgspec.json.encode(document(DOORS))},
     }
     below: dict[Any, Router] = {InferExchange: InferDoor(state)}  # that are no request handlers

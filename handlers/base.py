@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,6 +14,7 @@ from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
 from pipeline.codec import JSON, MSGPACK, Codec
+from pipeline.control_messages import Scraped
 from pipeline.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -72,6 +73,7 @@ class ServerState:
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
     past_events: int = 0  # of sockets and requests that are gone
     new_session_id: Callable[[], str] = field(default=str)
+    scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""

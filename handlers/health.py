@@ -57,8 +57,14 @@ class MetricsHandler(JsonHandler):
         super().initialize(state)
         self._registry = registry
 
-    def get(self) -> None:
-        """Write all metrics in the format that the scraper asks for."""
-        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+    async def get(self) -> None:
+        """Write all metrics, those of sibling processes added up, in the format that the scraper asks for."""
+        accept = self.request.headers.get("Accept", "")
+        if self.state.scrape is None:
+            encode, content_type = choose_encoder(accept)
+            body = encode(self._registry)
+        else:
+            scraped = await self.state.scrape(accept)
+            content_type, body = scraped.content_type, scraped.body
         self.set_header("Content-Type", content_type)
-        self.finish(encode(self._registry))
+        self.finish(body)

@@ -52,7 +52,10 @@ class Settings(BaseSettings):
     allowed_origins: list[str] = Field(
         [], description="origins of other web pages that may connect; a page's own origin always may"
     )
-    threads: int | None = Field(None, ge=1, le=1024, description="inference threads; default: the cores")
+    processes: int = Field(1, ge=1, le=256, description="server processes that share the port")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="inference threads of a process; default: its share of the cores"
+    )
     max_message_bytes: int = Field(1 << 20, ge=128, le=1 << 30, description="largest WebSocket message or HTTP body")
     max_write_bytes: int = Field(4 << 20, ge=1024, le=1 << 31, description="unsent bytes a socket may pile up")
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")

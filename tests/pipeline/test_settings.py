@@ -37,6 +37,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "tls_cert": None,
         "tls_key": None,
         "allowed_origins": [],
+        "processes": 1,
         "threads": None,
         "max_message_bytes": 1 << 20,
         "max_write_bytes": 4 << 20,
@@ -121,6 +122,7 @@ def test_lists_may_be_given_in_every_source(monkeypatch: pytest.MonkeyPatch, tom
 
 WRONG = {
     "port": ["-1", "65536", "eighty", "80.5", ""],
+    "processes": ["0", "257", "two"],
     "threads": ["0", "1025"],
     "max_message_bytes": ["127", str((1 << 30) + 1), "1k"],
     "max_write_bytes": ["1023"],

@@ -4,15 +4,15 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .client import get
+from .client import Reply, get
 from .process import Server
 
 
 class Metrics:
     """One scrape; unknown samples are 0, as those are that nothing has happened to yet."""
 
-    def __init__(self, server: Server) -> None:
-        reply = get(server, "/metrics")
+    def __init__(self, source: Server | Reply) -> None:
+        reply = get(source, "/metrics") if isinstance(source, Server) else source
         assert reply.status == 200
         self.families = {family.name: family for family in text_string_to_metric_families(reply.body.decode())}
         self._samples = {
