@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 0.5
 GRACE_SECONDS: Final = 5.0  # beyond `drain_seconds`, for a process that does not keep to them
+STDERR: Final = 2
 REFUSED: Final = 2  # exit code of a process that says its configuration is wrong
 
 
@@ -191,6 +192,7 @@ class Supervisor:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
                     stdin=asyncio.subprocess.DEVNULL,
+                    stdout=STDERR,  # who reads the parent's stdout waits for one line, and for the parent's end
                     env={**os.environ, SEAT: seat_text(seat)},
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # Ctrl-C of a terminal is for the parent alone
