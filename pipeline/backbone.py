@@ -54,8 +54,8 @@ class Backbone(Protocol):
     async def holds(self, queue: str, ids: Sequence[str]) -> set[str]:
         """Return those of the ids whose entries have not been acknowledged."""
 
-    async def take(self, queue: str, worker: str, most: int, wait: float) -> list[Delivery]:
-        """Return up to `most` entries that no worker has had; wait for the first up to `wait` seconds."""
+    async def take(self, queues: Sequence[str], worker: str, most: int, wait: float) -> list[Delivery]:
+        """Return up to `most` entries of each queue that no worker has had; wait for one up to `wait` seconds."""
 
     async def claim(self, queue: str, worker: str, idle: float, most: int) -> list[Delivery]:
         """Return entries that a worker has had for `idle` seconds without a word; they are this worker's now."""
@@ -72,8 +72,8 @@ class Backbone(Protocol):
     async def depth(self, queue: str) -> Depth:
         """Return how much there is in a queue."""
 
-    async def open_box(self, box: str, ttl: float) -> None:
-        """Make a box, or keep the one there is; it is gone `ttl` seconds after the last call."""
+    async def open_box(self, box: str, ttl: float) -> bool:
+        """Make a box, or keep the one there is, until `ttl` seconds after the last call; return whether it is new."""
 
     async def reply(self, box: str, payloads: Sequence[bytes]) -> bool:
         """Append to a box; return False where there is none: the gateway is gone."""

@@ -20,6 +20,7 @@ PURE = [
             "alert_messages",
             "alerts",
             "audience",
+            "backbone",
             "batch_policy",
             "batching",
             "codec",
