@@ -17,6 +17,7 @@ serve: $(VENV)/.compiled $(VENV)/.charts ## start the server alone
 
 test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those of the compiled modules also on the plain ones
 	sh .ci/install-chromium
+	sh .ci/install-redis $(BIN)/python
 	rm -rf build/plain && mkdir -p build/plain
 	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
 	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline

@@ -26,7 +26,7 @@ class Delivery(NamedTuple):
     queue: str
     id: str
     payload: bytes
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of that name
     age: float
 
 

@@ -106,7 +106,7 @@ class MemoryBackbone:
         """Return those of the ids whose entries have not been acknowledged."""
         self._check()
         held = self._queue(queue)
-        return {id for id in ids if id in held.waiting or id in held.pending}
+        return {entry_id for entry_id in ids if entry_id in held.waiting or entry_id in held.pending}
 
     async def take(self, queues: Sequence[str], worker: str, most: int, wait: float) -> list[Delivery]:
         """Return up to `most` entries of each queue that no worker has had."""
@@ -125,9 +125,9 @@ class MemoryBackbone:
         """Let the idle time of the worker's own entries start anew."""
         self._check()
         pending = self._queue(queue).pending
-        for id in ids:
-            if id in pending and pending[id].worker == worker:
-                pending[id].since = self._clock()
+        for entry_id in ids:
+            if entry_id in pending and pending[entry_id].worker == worker:
+                pending[entry_id].since = self._clock()
 
     async def done(self, queue: str, ids: Sequence[str]) -> None:
         """Forget entries, whoever has them."""
@@ -260,8 +260,8 @@ class MemoryBackbone:
 
     def _remove(self, queue: str, ids: Sequence[str]) -> None:
         held = self._queue(queue)
-        for id in ids:
-            entry = held.pending.pop(id, None) or held.waiting.pop(id, None)
+        for entry_id in ids:
+            entry = held.pending.pop(entry_id, None) or held.waiting.pop(entry_id, None)
             if entry is not None:
                 self.bytes_held -= _cost(entry.payload)
 

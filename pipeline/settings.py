@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigError
+from pipeline.redis_url import check_url, has_password
 from pipeline.webhook_rules import signing_key
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -71,6 +72,13 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         None, description="key that signs webhooks (base64); not as a flag: WATERSPOUT_WEBHOOK_SECRET or --config"
     )
+    redis: SecretStr | None = Field(
+        None,
+        description="Redis or Valkey: redis://, rediss:// or unix://; with a password: WATERSPOUT_REDIS or --config",
+    )
+    redis_prefix: str = Field(
+        "ws", pattern=r"^[A-Za-z0-9_.\-]{1,64}$", description="what the names of all keys in Redis begin with"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
     @field_validator("webhook_secret")
@@ -79,6 +87,13 @@ class Settings(BaseSettings):
         if secret is not None:
             signing_key(secret.get_secret_value())
         return secret
+
+    @field_validator("redis")
+    @classmethod
+    def _check_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_url(url.get_secret_value())
+        return url
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
@@ -108,11 +123,17 @@ class Settings(BaseSettings):
 
 def read_settings(arguments: list[str]) -> Settings:
     """Return the settings of a command line. Raises `ConfigError` that names the setting; exits for `--help`."""
-    path = _config_path(arguments)
+    config, redis = _flags(arguments, "--config", "--redis")
+    config = config or os.environ.get("WATERSPOUT_CONFIG")
+    path = Path(config) if config else None
     if path is not None and not path.is_file():
         raise ConfigError(f"config: {path} is not a file")
     if any(argument.startswith("--webhook") for argument in arguments):
         raise ConfigError("webhook_secret: other processes see flags, use WATERSPOUT_WEBHOOK_SECRET or --config")
+    if redis and has_password(redis):
+        raise ConfigError(
+            "redis: other processes see flags, a URL with a password goes to WATERSPOUT_REDIS or --config"
+        )
 
     class Configured(Settings):
         model_config = SettingsConfigDict(toml_file=path)
@@ -145,8 +166,10 @@ def unknown_variables() -> list[str]:
     return lines
 
 
-def _config_path(arguments: list[str]) -> Path | None:
+def _flags(arguments: list[str], *names: str) -> list[str | None]:
+    """Return the values of flags that are needed before all are parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", default=os.environ.get("WATERSPOUT_CONFIG"))
+    for name in names:
+        parser.add_argument(name)
     known, _ = parser.parse_known_args(arguments)
-    return Path(known.config) if known.config else None
+    return list(vars(known).values())

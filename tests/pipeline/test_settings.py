@@ -52,6 +52,8 @@ def test_without_any_source_everything_has_its_default() -> None:
         "body_seconds": 60.0,
         "drain_seconds": 10.0,
         "webhook_secret": None,
+        "redis": None,
+        "redis_prefix": "ws",
         "log_level": "info",
     }
 
@@ -135,6 +137,8 @@ WRONG = {
     "slow_consumer_seconds": ["inf"],
     "header_seconds": ["0"],
     "drain_seconds": ["0"],
+    "redis": ["localhost:6379", "http://host", "redis://host:port", "redis://host?protocol=3", ""],
+    "redis_prefix": ["", "a:b", "{a}", "a b", "x" * 65],
     "log_level": ["loud", "INFO", ""],
 }
 CASES = [(name, value) for name, wrong in WRONG.items() for value in wrong]
@@ -271,3 +275,37 @@ def test_help_tells_nothing_of_the_secret_of_webhooks(
     with pytest.raises(SystemExit):
         read_settings(["--help"])
     assert SECRET not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_a_password_for_redis_comes_from_the_environment_or_the_file(
+    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
+) -> None:
+    url = "redis://user:geheim@host:7000/1"
+    toml.write_text(f"redis = '{url}'\n" if source == "file" else "")
+    if source == "environment":
+        monkeypatch.setenv("WATERSPOUT_REDIS", url)
+    settings = read_settings(["--config", str(toml)])
+    assert settings.redis is not None
+    assert settings.redis.get_secret_value() == url
+    assert "geheim" not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize("arguments", [["--redis=redis://:geheim@host"], ["--redis", "redis://u:geheim@host:x"]])
+def test_a_password_for_redis_is_no_flag(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^redis: other processes see flags") as caught:
+        read_settings(arguments)
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_redis_without_a_password_may_be_a_flag() -> None:
+    settings = read_settings(["--redis", "unix:///run/redis.sock", "--redis-prefix", "staging"])
+    assert settings.redis is not None
+    assert (settings.redis.get_secret_value(), settings.redis_prefix) == ("unix:///run/redis.sock", "staging")
+
+
+def test_a_wrong_url_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATERSPOUT_REDIS", "redis://:geheim@host:port")
+    with pytest.raises(ConfigError, match=r"^redis: .*port") as caught:
+        read_settings([])
+    assert "geheim" not in str(caught.value)

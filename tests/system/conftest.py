@@ -1,35 +1,19 @@
 """Servers for the tests: two that live as long as the session, and others with special settings."""
 
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+
+from tests.certificates import Certificate, make_certificate
 
 from .graphs import write_zoo
 from .process import Server, running_server
 from .v2_models import write_broken_model, write_models
 
 StartServer = Callable[..., Server]
-
-
-class Certificate(NamedTuple):
-    """A certificate for 127.0.0.1 and its key."""
-
-    certificate: Path
-    key: Path
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The server's."""
-        return "--tls-cert", str(self.certificate), "--tls-key", str(self.key)
-
-    def trusted(self) -> ssl.SSLContext:
-        """Return what a client needs to trust it."""
-        return ssl.create_default_context(cafile=self.certificate)
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +27,7 @@ def zoo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Make a certificate that signs itself."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = Certificate(folder / "cert.pem", folder / "key.pem")
-    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=waterspout"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(made.key), "-out", str(made.certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True, timeout=10)
-    return made
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")

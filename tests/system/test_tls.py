@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificate
+
 from .client import get, open_stream
-from .conftest import Certificate
 from .metrics import Metrics
 from .process import Server, run_to_end, running_server, until
 from .raw import Wire, connection_to, read_to_end

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Certificate
 from tests.conformance.frames import Opcode, close_frame, frame
 
 from .client import ENCODINGS, Http, open_stream
-from .conftest import Certificate
 from .metrics import Metrics
 from .process import Server, running_server, until
 from .raw import Wire

@@ -8,10 +8,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from tests.certificates import Certificate
 from tests.conformance.frames import Opcode, frame
 
 from .client import TIMEOUT, Stream, decode, open_stream
-from .conftest import Certificate
 from .metrics import Metrics
 from .process import Server, running_server, until
 from .raw import Wire

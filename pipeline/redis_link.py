@@ -1,0 +1,212 @@
+"""Connections to Redis: who has one, what fails on it, and which Redis is at its other end.
+
+Commands go over pools of redis-py and come back as they are on the wire, which is RESP2: its shapes are the same in all
+versions, and nothing converts them. Nothing is sent twice: whoever gets `BackboneDown` calls again.
+"""
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+from weakref import WeakSet
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from pipeline.backbone import BackboneDown, BackboneFull
+from pipeline.redis_records import Keys, ServerClock, parse_info
+from pipeline.redis_url import check_url, place
+
+log = logging.getLogger(__name__)
+
+Command = tuple[Any, ...]
+
+TIMEOUT = 5.0  # seconds that a reply, or making a connection, may take
+MAX_CONNECTIONS = 16  # of those that do not block
+
+
+class NoGroup(BackboneDown):
+    """A queue's group is not there: the queue is new, or Redis lost its data."""
+
+
+class RedisLink:
+    """Two pools: one for commands, one for those that block, each of which has a connection for itself."""
+
+    def __init__(self, url: str, keys: Keys, timeout: float = TIMEOUT) -> None:
+        """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet."""
+        check_url(url)
+        self.place = place(url)
+        self.keys = keys
+        self.patience = 0.4 * timeout  # seconds that a command may block in Redis, or nothing be heard of it
+        self.clock = ServerClock()
+        self.info: dict[str, str] = {}  # what Redis said of itself when the last connection was made
+        self.is_up = False
+        self.errors = 0
+        self.reconnects = 0
+        self.round_trip_seconds = 0.0
+        self._marker = ""
+        self._seen: WeakSet[Any] = WeakSet()
+        self._is_closed = False
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "socket_read_size": 1 << 16,
+            "retry": Retry(NoBackoff(), 0),
+            "driver_info": None,
+            "redis_connect_func": self._greet,
+        }
+        self._commands: Any = BlockingConnectionPool.from_url(
+            url, max_connections=MAX_CONNECTIONS, timeout=timeout, **options
+        )
+        self._blocking: Any = ConnectionPool.from_url(url, max_connections=1 << 16, **options)
+
+    @property
+    def generation(self) -> str:
+        """Redis' own id of its run, and what was written when the keys were first used."""
+        return f"{self.info.get('run_id', '')}:{self._marker}"
+
+    async def run(self, *commands: Command) -> list[Any]:
+        """Run commands in one round trip. Raises for the first that Redis refuses."""
+        return self.checked(await self.attempt(*commands), *commands)
+
+    async def attempt(self, *commands: Command) -> list[Any]:
+        """Run commands in one round trip; what Redis refuses is a `ResponseError` among the replies."""
+        started = monotonic()
+        async with self._lease(self._commands) as connection:
+            replies = await _converse(connection, commands)
+        self.round_trip_seconds = monotonic() - started
+        return replies
+
+    async def wait(self, *commands: Command) -> list[Any]:
+        """Run commands of which the last may block, up to `patience` seconds. Raises as `run` does."""
+        async with self._lease(self._blocking) as connection:
+            replies = await _converse(connection, commands)
+        return self.checked(replies, *commands)
+
+    def checked(self, replies: list[Any], *commands: Command) -> list[Any]:
+        """Return the replies if none of them is an error. Raises `BackboneFull`, `NoGroup` or `BackboneDown`."""
+        for reply, command in zip(replies, commands, strict=True):
+            if isinstance(reply, OutOfMemoryError):
+                raise BackboneFull(f"redis: {self.place} has no memory left (maxmemory)")
+            if isinstance(reply, ResponseError):
+                if str(reply).startswith(("NOGROUP", "UNBLOCKED")):
+                    raise NoGroup(str(reply))
+                key = next((part for part in command if str(part).startswith(self.keys.prefix + ":")), "")
+                raise self._down(ResponseError(f"{command[0]} {key}: {reply}"))
+        return replies
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Any]:
+        """Give a connection that is not used any more afterwards. Raises `BackboneDown` for what fails meanwhile."""
+        async with self._lease(self._blocking) as connection:
+            try:
+                yield connection
+            finally:
+                self._seen.discard(connection)
+                await connection.disconnect(nowait=True)
+
+    @property
+    def survey(self) -> tuple[Command, Command, Command]:
+        """What finds out whether the data are the same, and the time; the replies go to `note_survey`."""
+        return ("SET", self.keys.marker, uuid4().hex, "NX"), ("GET", self.keys.marker), ("TIME",)
+
+    def note_survey(self, replies: list[Any]) -> None:
+        """Take the replies to `survey`."""
+        _, marker, time = replies
+        if isinstance(marker, bytes):
+            self._marker = marker.decode("utf-8", "replace")
+        if isinstance(time, list):
+            self.clock.note(time, monotonic())
+
+    async def close(self) -> None:
+        """Close all connections; who waits on one gets `BackboneDown`."""
+        self._is_closed = True
+        self.is_up = False
+        await self._commands.disconnect()
+        await self._blocking.disconnect()
+
+    async def converse(self, *commands: Command) -> list[Any]:
+        """Run commands as `attempt` does, but raise what redis-py raises."""
+        connection = await self._commands.get_connection()
+        try:
+            return await _converse(connection, commands)
+        finally:
+            await self._commands.release(connection)
+
+    @asynccontextmanager
+    async def _lease(self, pool: Any) -> AsyncIterator[Any]:
+        if self._is_closed:
+            raise BackboneDown("the connections to Redis are closed")
+        try:
+            connection = await pool.get_connection()
+            try:
+                yield connection
+            finally:
+                await pool.release(connection)
+        except (RedisError, OSError) as error:
+            raise self._down(error) from error
+        self._up()
+
+    def _up(self) -> None:
+        if not self.is_up and not self._is_closed:
+            self.is_up = True
+            log.info("redis: %s answers", self.place)
+
+    def _down(self, error: Exception) -> BackboneDown:
+        text = f"redis: {self.place}: {describe(error)}"
+        self.errors += 1
+        if self.is_up:
+            self.is_up = False
+            log.warning("%s", text)
+        return BackboneDown(text)
+
+    async def _greet(self, connection: Any) -> None:
+        """Log in on a new connection, and see which Redis this is before anything is asked of it."""
+        if connection in self._seen:
+            self.reconnects += 1
+        await connection.on_connect()
+        replies = await _converse(connection, (("INFO", "server"), *self.survey))
+        self.info = parse_info(replies[0])
+        self.note_survey(replies[1:])
+        self._seen.add(connection)
+        self._up()
+
+
+async def _converse(connection: Any, commands: tuple[Command, ...]) -> list[Any]:
+    """Send commands and return their replies, errors of Redis among them."""
+    replies: list[Any] = []
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+    except BaseException:  # replies may be on their way that the next to have the connection would take for its own
+        await connection.disconnect(nowait=True)
+        raise
+    return replies
+
+
+def describe(error: BaseException) -> str:
+    """Return what failed, in one line: the system's or TLS' own words where they are the reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS fails: {cause.reason or cause}"
+        if isinstance(cause, socket.gaierror):
+            return f"no such host ({cause.strerror})"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,68 @@
+"""Listening to what is published through Redis, on a connection of its own that is watched for silence."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from pipeline.backbone import BackboneDown, Receive
+from pipeline.backoff import Backoff
+from pipeline.redis_link import RedisLink
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def listening(link: RedisLink, channels: Mapping[bytes, str], receive: Receive) -> AsyncIterator[None]:
+    """Call `receive` for what comes on channels (Redis' name: ours) while the context is open.
+
+    Raises `BackboneDown` if the first try fails; after a later loss subscribes again, with backoff.
+    """
+    subscribed = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_listen(link, channels, receive, subscribed), name="redis listens")
+    try:
+        await subscribed
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _listen(
+    link: RedisLink, channels: Mapping[bytes, str], receive: Receive, subscribed: asyncio.Future[None]
+) -> None:
+    backoff = Backoff()
+    while True:
+        try:
+            async with link.lease() as connection:
+                await connection.send_command("SUBSCRIBE", *channels)
+                for _ in channels:
+                    await connection.read_response()
+                backoff.reset()
+                if not subscribed.done():
+                    subscribed.set_result(None)
+                await _receive(connection, channels, receive, link.patience)
+        except BackboneDown as error:
+            if not subscribed.done():
+                subscribed.set_exception(error)
+                return
+        await asyncio.sleep(backoff.next())
+
+
+async def _receive(connection: Any, channels: Mapping[bytes, str], receive: Receive, patience: float) -> None:
+    """Pass on what comes. After `patience` seconds of silence Redis is asked for a word, and has as long to say it."""
+    is_waiting = False
+    while True:
+        message = await connection.read_response(timeout=patience, disconnect_on_error=False)
+        if message is None:
+            if is_waiting:
+                raise TimeoutError(f"not a word for {2 * patience} s")
+            await connection.send_command("PING")
+        is_waiting = message is None
+        if message is not None and message[0] == b"message":
+            try:
+                receive(channels[message[1]], message[2])
+            except Exception:
+                log.exception("what came on %s could not be taken", channels[message[1]])
