@@ -25,6 +25,9 @@ T = TypeVar("T")
 MAX_DEAD_LETTERS = 1000
 QUEUE_TTL_MS = 7 * 86_400_000  # a queue that no worker has looked at for so long is forgotten
 KIND_TTL_MS = 86_400_000
+WORKER_TTL = 86_400.0  # seconds after which a worker that has nothing is forgotten
+FORGET_EVERY = 3600.0  # seconds
+HELD_AT_ONCE = 64
 STALE_MS = 60_000  # a member's card is taken away so long after it expired: it may just be on its way again
 SETTLED_MS = 100  # an entry that was heard of so recently need not be kept
 TRIES = 2  # a group that was just made may be lost as well
@@ -41,6 +44,7 @@ class RedisBackbone:
         self.buried = 0
         self.foreign = 0
         self._url = url
+        self._forgot: dict[str, float] = {}  # when a queue's workers were looked through
         self._grouped: dict[str, str] = {}  # the generation in which this process saw to a queue's group
 
     def __repr__(self) -> str:
@@ -76,7 +80,10 @@ class RedisBackbone:
     async def holds(self, queue: str, ids: Sequence[str]) -> set[str]:
         """Return those of the ids whose entries have not been acknowledged."""
         key = self.keys.queue(queue)
-        replies = await self._run(("XRANGE", key, entry_id, entry_id) for entry_id in ids)
+        replies: list[Any] = []
+        for first in range(0, len(ids), HELD_AT_ONCE):  # the replies have the payloads in them
+            part = ids[first : first + HELD_AT_ONCE]
+            replies += await self._run(("XRANGE", key, entry_id, entry_id) for entry_id in part)
         return {entry_id for entry_id, found in zip(ids, replies, strict=True) if found}
 
     async def take(self, queues: Sequence[str], worker: str, most: int, wait: float) -> list[Delivery]:
@@ -108,6 +115,9 @@ class RedisBackbone:
     async def claim(self, queue: str, worker: str, idle: float, most: int) -> list[Delivery]:
         """Return up to `most` entries that a worker has had for `idle` seconds without a word."""
         key, idle_ms = self.keys.queue(queue), int(idle * 1000)
+        if monotonic() - self._forgot.setdefault(queue, monotonic()) > FORGET_EVERY:
+            self._forgot[queue] = monotonic()
+            await self.forget_workers(queue, WORKER_TTL)
         listing: tuple[Command, ...] = (
             ("XPENDING", key, GROUP, "IDLE", idle_ms, "-", "+", most),
             ("PEXPIRE", key, QUEUE_TTL_MS),
@@ -120,6 +130,15 @@ class RedisBackbone:
         entries = [entry for entry in entries if entry is not None and entry[1] is not None]
         await self._forget_deleted(key, counts.keys() - {entry[0] for entry in entries})
         return await self._deliver(queue, entries, counts)
+
+    async def forget_workers(self, queue: str, idle: float) -> None:
+        """Remove the group's workers that have nothing and were not heard of for `idle` seconds."""
+        key = self.keys.queue(queue)
+        listing = ("XINFO", "CONSUMERS", key, GROUP)
+        rows = (await self._with_groups([queue], lambda: self.link.run(listing)))[0]
+        workers = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+        gone = [row[b"name"] for row in workers if row[b"pending"] == 0 and row[b"idle"] >= idle * 1000]
+        await self._run(("XGROUP", "DELCONSUMER", key, GROUP, name) for name in gone)
 
     async def keep(self, queue: str, worker: str, ids: Sequence[str]) -> None:
         """Let the idle time of the worker's own entries start anew."""
@@ -249,7 +268,9 @@ class RedisBackbone:
 
     async def _make_groups(self, queues: Sequence[str]) -> None:
         makes = [("XGROUP", "CREATE", self.keys.queue(queue), GROUP, "0", "MKSTREAM") for queue in queues]
-        for make, made in zip(makes, await self.link.attempt(*makes), strict=True):
+        keeps = [("PEXPIRE", make[2], QUEUE_TTL_MS) for make in makes]
+        replies = await self.link.attempt(*makes, *keeps)
+        for make, made in zip(makes, replies, strict=False):
             if not str(made).startswith("BUSYGROUP"):
                 self.link.checked([made], make)
 

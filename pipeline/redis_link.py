@@ -4,6 +4,7 @@ Commands go over pools of redis-py and come back as they are on the wire, which 
 versions, and nothing converts them. Nothing is sent twice: whoever gets `BackboneDown` calls again.
 """
 
+import asyncio
 import logging
 import os
 import socket
@@ -18,7 +19,7 @@ from weakref import WeakSet
 from redis.asyncio import BlockingConnectionPool, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from pipeline.backbone import BackboneDown, BackboneFull
 from pipeline.redis_records import Keys, ServerClock, parse_info
@@ -44,6 +45,7 @@ class RedisLink:
         check_url(url)
         self.place = place(url)
         self.keys = keys
+        self.timeout = timeout
         self.patience = 0.4 * timeout  # seconds that a command may block in Redis, or nothing be heard of it
         self.clock = ServerClock()
         self.info: dict[str, str] = {}  # what Redis said of itself when the last connection was made
@@ -54,17 +56,18 @@ class RedisLink:
         self._marker = ""
         self._seen: WeakSet[Any] = WeakSet()
         self._is_closed = False
+        self._is_told = False  # whether the log's last word is that it answers
         options: dict[str, Any] = {
             "protocol": 2,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
+            "socket_timeout": None,  # before Python 3.12 what redis-py bounds with may swallow a cancellation
+            "socket_connect_timeout": None,
             "socket_read_size": 1 << 16,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,
             "redis_connect_func": self._greet,
         }
         self._commands: Any = BlockingConnectionPool.from_url(
-            url, max_connections=MAX_CONNECTIONS, timeout=timeout, **options
+            url, max_connections=MAX_CONNECTIONS, timeout=None, **options
         )
         self._blocking: Any = ConnectionPool.from_url(url, max_connections=1 << 16, **options)
 
@@ -80,16 +83,13 @@ class RedisLink:
     async def attempt(self, *commands: Command) -> list[Any]:
         """Run commands in one round trip; what Redis refuses is a `ResponseError` among the replies."""
         started = monotonic()
-        async with self._lease(self._commands) as connection:
-            replies = await _converse(connection, commands)
+        replies = await self._ask(self._commands, commands)
         self.round_trip_seconds = monotonic() - started
         return replies
 
     async def wait(self, *commands: Command) -> list[Any]:
         """Run commands of which the last may block, up to `patience` seconds. Raises as `run` does."""
-        async with self._lease(self._blocking) as connection:
-            replies = await _converse(connection, commands)
-        return self.checked(replies, *commands)
+        return self.checked(await self._ask(self._blocking, commands), *commands)
 
     def checked(self, replies: list[Any], *commands: Command) -> list[Any]:
         """Return the replies if none of them is an error. Raises `BackboneFull`, `NoGroup` or `BackboneDown`."""
@@ -135,18 +135,27 @@ class RedisLink:
 
     async def converse(self, *commands: Command) -> list[Any]:
         """Run commands as `attempt` does, but raise what redis-py raises."""
-        connection = await self._commands.get_connection()
-        try:
-            return await _converse(connection, commands)
-        finally:
-            await self._commands.release(connection)
+        async with asyncio.timeout(self.timeout):
+            connection = await self._commands.get_connection()
+            try:
+                return await _converse(connection, commands)
+            finally:
+                await self._commands.release(connection)
+
+    async def _ask(self, pool: Any, commands: tuple[Command, ...]) -> list[Any]:
+        async with self._lease(pool) as connection, asyncio.timeout(self.timeout):
+            replies = await _converse(connection, commands)
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):  # its name may lead to a new primary by now
+                await connection.disconnect(nowait=True)
+        return replies
 
     @asynccontextmanager
     async def _lease(self, pool: Any) -> AsyncIterator[Any]:
         if self._is_closed:
             raise BackboneDown("the connections to Redis are closed")
         try:
-            connection = await pool.get_connection()
+            async with asyncio.timeout(self.timeout):
+                connection = await pool.get_connection()
             try:
                 yield connection
             finally:
@@ -156,15 +165,17 @@ class RedisLink:
         self._up()
 
     def _up(self) -> None:
-        if not self.is_up and not self._is_closed:
-            self.is_up = True
+        self.is_up = not self._is_closed
+        if self.is_up and not self._is_told:
+            self._is_told = True
             log.info("redis: %s answers", self.place)
 
     def _down(self, error: Exception) -> BackboneDown:
-        text = f"redis: {self.place}: {describe(error)}"
+        self.is_up = False
         self.errors += 1
-        if self.is_up:
-            self.is_up = False
+        text = f"redis: {self.place}: {describe(error)}"
+        if self._is_told and not isinstance(error, ResponseError):  # who is refused something tells that
+            self._is_told = False
             log.warning("%s", text)
         return BackboneDown(text)
 
@@ -209,4 +220,6 @@ def describe(error: BaseException) -> str:
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
     return " ".join(str(error).split()) or type(error).__name__

@@ -37,9 +37,10 @@ async def _listen(
     while True:
         try:
             async with link.lease() as connection:
-                await connection.send_command("SUBSCRIBE", *channels)
-                for _ in channels:
-                    await connection.read_response()
+                async with asyncio.timeout(link.timeout):
+                    await connection.send_command("SUBSCRIBE", *channels)
+                    for _ in channels:
+                        await connection.read_response()
                 backoff.reset()
                 if not subscribed.done():
                     subscribed.set_result(None)
@@ -53,16 +54,20 @@ async def _listen(
 
 async def _receive(connection: Any, channels: Mapping[bytes, str], receive: Receive, patience: float) -> None:
     """Pass on what comes. After `patience` seconds of silence Redis is asked for a word, and has as long to say it."""
-    is_waiting = False
+    is_asked = False
     while True:
-        message = await connection.read_response(timeout=patience, disconnect_on_error=False)
-        if message is None:
-            if is_waiting:
-                raise TimeoutError(f"not a word for {2 * patience} s")
+        try:
+            async with asyncio.timeout(patience):
+                kind, channel, *payload = await connection.read_response(disconnect_on_error=False)
+        except TimeoutError:
+            if is_asked:
+                raise
+            is_asked = True
             await connection.send_command("PING")
-        is_waiting = message is None
-        if message is not None and message[0] == b"message":
+            continue
+        is_asked = False
+        if kind == b"message":
             try:
-                receive(channels[message[1]], message[2])
+                receive(channels[channel], payload[0])
             except Exception:
-                log.exception("what came on %s could not be taken", channels[message[1]])
+                log.exception("what came on %s could not be taken", channels[channel])

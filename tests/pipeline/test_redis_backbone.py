@@ -238,6 +238,33 @@ async def test_many_callers_share_a_bounded_number_of_connections(server: RedisS
         assert len(server.command("CLIENT", "LIST").splitlines()) <= 17
 
 
+async def test_workers_that_are_gone_are_forgotten_unless_they_have_something(server: RedisServer) -> None:
+    async with backbone_at(server.url) as backbone:
+        await backbone.put("q", [b"a", b"b"])
+        for worker in ("has one", "idle", "done"):
+            taken = await backbone.take(["q"], worker, 1, 0)
+            await backbone.done("q", [d.id for d in taken if worker == "done"])
+        await backbone.take(["q"], "has one", 1, 0)
+        await backbone.forget_workers("q", 60)
+        assert len(server.command("XINFO CONSUMERS", ROWS, "workers")) > 1
+        await backbone.forget_workers("q", 0)
+        names = [row["name"] for row in server.command("XINFO CONSUMERS", ROWS, "workers")]
+        assert set(names) == {b"has one", b"idle"}
+
+
+async def test_queues_and_boxes_do_not_live_for_ever(server: RedisServer) -> None:
+    async with backbone_at(server.url) as backbone:
+        await backbone.put("q", [b"a"])
+        await backbone.open_box("b", 60)
+        await backbone.announce("worker", "w", b"", 60)
+        assert 0 < server.command("PTTL", ROWS) <= 7 * 86_400_000
+        server.command("PERSIST", ROWS)
+        await backbone.claim("q", "w", 60, 1)
+        assert 0 < server.command("PTTL", ROWS) <= 7 * 86_400_000
+        assert 0 < server.command("PTTL", "ws:{b}:replies") <= 60_000
+        assert 0 < server.command("PTTL", "ws:{worker}:members") <= 86_400_000
+
+
 def test_a_folder_is_no_server(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no scheme"):
         RedisBackbone(str(tmp_path))

@@ -248,3 +248,65 @@ async def test_cancelled_calls_leave_no_reply_for_the_next(server: RedisServer) 
                 await asyncio.gather(task, return_exceptions=True)
                 assert await backbone.members("worker") == {}
             assert await backbone.depth("q") == Depth(1, 0)
+
+
+async def test_a_storm_of_cancelled_calls_costs_no_connection(server: RedisServer) -> None:
+    with SlowProxy(server.port, latency=0.002) as proxy:
+        async with backbone_at(through(proxy), patience=2.0) as backbone:
+            for _ in range(10):
+                calls = [backbone.depth("q") for _ in range(40)] + [backbone.take(["q"], "w", 1, 60) for _ in range(10)]
+                tasks = [asyncio.create_task(call) for call in calls]
+                for number, task in enumerate(tasks):
+                    asyncio.get_running_loop().call_later(0.001 * (number % 25), task.cancel)
+                await asyncio.gather(*tasks, return_exceptions=True)
+            found = await asyncio.gather(*(backbone.depth("q") for _ in range(100)))
+            assert set(found) == {Depth(0, 0)}
+
+
+async def test_a_primary_that_becomes_a_replica_is_left_and_found_again(server: RedisServer) -> None:
+    async with backbone_at(server.url) as backbone:
+        await backbone.put("q", [b"a"])
+        server.command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(BackboneDown, match="replica"):
+            await backbone.put("q", [b"b"])
+        assert not backbone.is_up
+        server.command("REPLICAOF", "NO", "ONE")
+        await backbone.put("q", [b"c"])
+        assert backbone.link.reconnects == 1
+
+
+async def test_of_what_was_put_while_it_is_killed_again_and_again_nothing_is_lost(server: RedisServer) -> None:
+    kept: list[str] = []
+    seen: dict[str, int] = {}
+    is_over = False
+
+    async def produce(backbone: RedisBackbone) -> None:
+        while not is_over:
+            try:
+                kept.extend(await backbone.put("q", [b"x", b"y"]))
+            except BackboneDown:
+                await asyncio.sleep(0.01)
+
+    async def consume(backbone: RedisBackbone, worker: str) -> None:
+        while not is_over or set(kept) - seen.keys():
+            try:
+                found = await backbone.take(["q"], worker, 10, 0.05) + await backbone.claim("q", worker, 0.3, 10)
+                for delivery in found:
+                    seen[delivery.id] = seen.get(delivery.id, 0) + 1
+                await backbone.done("q", [delivery.id for delivery in found])
+            except BackboneDown:
+                await asyncio.sleep(0.01)
+
+    async with backbone_at(server.url) as gateway, backbone_at(server.url) as worker:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(produce(gateway))
+            group.create_task(consume(worker, "w1"))
+            group.create_task(consume(worker, "w2"))
+            for _ in range(3):
+                await asyncio.sleep(0.2)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+            await asyncio.sleep(0.2)
+            is_over = True
+        assert len(kept) > 50
+        assert set(kept) <= seen.keys()
