@@ -9,8 +9,8 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -106,12 +106,15 @@ class RedisLink:
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Any]:
         """Give a connection that is not used any more afterwards. Raises `BackboneDown` for what fails meanwhile."""
-        async with self._lease(self._blocking) as connection:
+        with self._translated():
+            async with asyncio.timeout(self.timeout):
+                connection = await self._blocking.get_connection()
             try:
                 yield connection
             finally:
                 self._seen.discard(connection)
                 await connection.disconnect(nowait=True)
+                await self._blocking.release(connection)
 
     @property
     def survey(self) -> tuple[Command, Command, Command]:
@@ -135,34 +138,34 @@ class RedisLink:
 
     async def converse(self, *commands: Command) -> list[Any]:
         """Run commands as `attempt` does, but raise what redis-py raises."""
-        async with asyncio.timeout(self.timeout):
-            connection = await self._commands.get_connection()
-            try:
-                return await _converse(connection, commands)
-            finally:
-                await self._commands.release(connection)
+        return await self._exchange(self._commands, commands)
 
     async def _ask(self, pool: Any, commands: tuple[Command, ...]) -> list[Any]:
-        async with self._lease(pool) as connection, asyncio.timeout(self.timeout):
-            replies = await _converse(connection, commands)
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):  # its name may lead to a new primary by now
-                await connection.disconnect(nowait=True)
+        with self._translated():
+            replies = await self._exchange(pool, commands)
+        self._up()
         return replies
 
-    @asynccontextmanager
-    async def _lease(self, pool: Any) -> AsyncIterator[Any]:
+    async def _exchange(self, pool: Any, commands: tuple[Command, ...]) -> list[Any]:
+        async with asyncio.timeout(self.timeout):
+            connection = await pool.get_connection()
+            try:
+                replies = await _converse(connection, commands)
+                if any(isinstance(reply, ReadOnlyError) for reply in replies):  # its name may lead to a new primary now
+                    await connection.disconnect(nowait=True)
+            finally:
+                await pool.release(connection)
+        return replies
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise `BackboneDown` for what redis-py and the system raise."""
         if self._is_closed:
             raise BackboneDown("the connections to Redis are closed")
         try:
-            async with asyncio.timeout(self.timeout):
-                connection = await pool.get_connection()
-            try:
-                yield connection
-            finally:
-                await pool.release(connection)
+            yield
         except (RedisError, OSError) as error:
             raise self._down(error) from error
-        self._up()
 
     def _up(self) -> None:
         self.is_up = not self._is_closed
