@@ -115,7 +115,7 @@ class RedisBackbone:
     async def claim(self, queue: str, worker: str, idle: float, most: int) -> list[Delivery]:
         """Return up to `most` entries that a worker has had for `idle` seconds without a word."""
         key, idle_ms = self.keys.queue(queue), int(idle * 1000)
-        if monotonic() - self._forgot.setdefault(queue, monotonic()) > FORGET_EVERY:
+        if monotonic() - self._forgot.get(queue, -FORGET_EVERY) >= FORGET_EVERY:
             self._forgot[queue] = monotonic()
             await self.forget_workers(queue, WORKER_TTL)
         listing: tuple[Command, ...] = (

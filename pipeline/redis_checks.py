@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from redis.exceptions import (
@@ -11,7 +12,7 @@ from redis.exceptions import (
     BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
-    ReadOnlyError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
 )
@@ -47,10 +48,8 @@ async def check(link: RedisLink) -> None:
             raise ConfigError(f"redis: {link.place} is a replica, which takes no writes; give its primary")
         replies = await link.converse(*probes)
     except (RedisError, OSError) as error:
-        raise _explained(link.place, error) from error
-    for command, reply in zip(probes, replies, strict=True):
-        if isinstance(reply, ResponseError):
-            _check_refusal(link.place, command, reply)
+        raise _explained(link, error) from error
+    _check_replies(link.place, dict(zip(probes, replies, strict=True)))
     policy = parse_info(memory).get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         log.warning("redis: %s throws data away when memory is short (maxmemory-policy %s)", link.place, policy)
@@ -102,20 +101,21 @@ def _probes(keys: Keys) -> Iterator[Command]:
     yield "UNSUBSCRIBE", keys.channel(name)
 
 
-def _check_refusal(place: str, command: Command, refusal: ResponseError) -> None:
-    if isinstance(refusal, NoPermissionError):
+def _check_replies(place: str, replies: dict[Command, Any]) -> None:
+    refusals = {command: reply for command, reply in replies.items() if isinstance(reply, ResponseError)}
+    if any(isinstance(reply, OutOfMemoryError) for reply in refusals.values()):
+        log.warning("redis: %s has no memory left (maxmemory)", place)
+        refusals = {command: reply for command, reply in refusals.items() if isinstance(reply, NoPermissionError)}
+    for command, refusal in refusals.items():
         key = next((str(part) for part in command[1:] if ":" in str(part)), "")
-        raise ConfigError(
-            f"redis: {place}: the user may not run {command[0]} {key}".rstrip() + f" ({describe(refusal)})"
-        )
-    if isinstance(refusal, ReadOnlyError):
-        raise ConfigError(f"redis: {place} takes no writes ({describe(refusal)})")
-    if "unknown command" in str(refusal).lower():
-        raise ConfigError(f"redis: {place} has no command {command[0]}")
-    log.debug("redis: %s: %s: %s", place, command[0], refusal)  # no memory left, a foreign marker: seen in use
+        called = f"{command[0]} {key}".rstrip()
+        if isinstance(refusal, NoPermissionError):
+            raise ConfigError(f"redis: {place}: the user may not run {called} ({describe(refusal)})")
+        raise ConfigError(f"redis: {place}: {called} is refused: {describe(refusal).partition(',')[0]}")
 
 
-def _explained(place: str, error: Exception) -> ConfigError:
+def _explained(link: RedisLink, error: Exception) -> ConfigError:
+    place = link.place
     text = describe(error)
     causes = list(_causes(error))
     if isinstance(error, AuthenticationError):
@@ -130,6 +130,8 @@ def _explained(place: str, error: Exception) -> ConfigError:
         return ConfigError(f"redis: what answers at {place} is no Redis")
     if isinstance(error, ResponseError):
         return ConfigError(f"redis: {place}: {text}")
+    if not any(isinstance(cause, OSError) and cause.errno for cause in causes):  # somebody is there
+        text += " (does it speak TLS?)" if link.is_tls else " (does it want TLS? then it is rediss://)"
     return RedisUnreachable(f"redis: no Redis answers at {place}: {text}")
 
 

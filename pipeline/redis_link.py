@@ -44,6 +44,7 @@ class RedisLink:
         """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet."""
         check_url(url)
         self.place = place(url)
+        self.is_tls = url.startswith("rediss:")
         self.keys = keys
         self.timeout = timeout
         self.patience = 0.4 * timeout  # seconds that a command may block in Redis, or nothing be heard of it

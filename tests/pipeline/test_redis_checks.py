@@ -124,6 +124,27 @@ async def test_a_member_of_a_cluster_is_refused(tmp_path: Path) -> None:
         assert "belongs to a cluster" in str(await refusal(member.url))
 
 
+async def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with running_redis(tmp_path, "--rename-command", "XCLAIM", "", data=False) as lacking:
+        assert "XCLAIM ws:{check-" in (text := str(await refusal(lacking.url)))
+        assert "is refused: unknown command" in text
+
+
+async def test_a_marker_that_is_none_is_named(server: RedisServer) -> None:
+    server.command("SADD", "taken:marker", "x")
+    assert "GET taken:marker is refused: WRONGTYPE" in str(await refusal(server.url, "taken"))
+
+
+async def test_a_full_redis_is_told_and_not_wrong(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.set("maxmemory", 1)
+    try:
+        async with backbone_at(server.url) as backbone:
+            await backbone.check()
+    finally:
+        server.set("maxmemory", 0)
+    assert "has no memory left" in caplog.text
+
+
 async def test_a_redis_that_throws_data_away_is_told(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     server.set("maxmemory-policy", "allkeys-lru")
     try:
@@ -161,9 +182,31 @@ async def test_a_wrong_certificate_is_named(server: RedisServer, tmp_path: Path,
 
 
 async def test_tls_where_there_is_none_is_named(server: RedisServer) -> None:
-    error = await refusal(f"rediss://127.0.0.1:{server.port}", patience=1.0)
-    assert "127.0.0.1" in str(error)
-    assert "TLS" in str(error) or isinstance(error, RedisUnreachable)
+    error = await refusal(f"rediss://127.0.0.1:{server.port}", patience=0.5)
+    assert "(does it speak TLS?)" in str(error)
+
+
+async def test_no_tls_where_it_is_wanted_is_named(server: RedisServer, tmp_path: Path) -> None:
+    with SlowProxy(server.port, tls=make_certificate(tmp_path).served()) as proxy:
+        error = await refusal(f"redis://127.0.0.1:{proxy.port}")
+    assert "rediss://" in str(error)
+
+
+async def test_tls_with_something_else_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                connection.recv(4096)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        error = await refusal(f"rediss://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+    assert "TLS fails: " in str(error)
+    assert not isinstance(error, RedisUnreachable)
 
 
 # -- servers that are something else

@@ -211,13 +211,13 @@ async def test_a_slow_network_makes_everything_late_and_nothing_wrong(server: Re
         async with backbone_at(through(proxy)) as backbone:
             await backbone.check()
             await backbone.open_box("b", 60)
-            for number in range(10):
+            for number in range(4):
                 await backbone.put("q", [b"%d" % number])
                 (taken,) = await backbone.take(["q"], "w", 1, 5)
                 assert await backbone.reply("b", [taken.payload])
                 await backbone.done("q", [taken.id])
                 assert taken.age < 0.5
-            assert [letter for _, letter in await backbone.replies("b", "", 100, 5)] == [b"%d" % n for n in range(10)]
+            assert [letter for _, letter in await backbone.replies("b", "", 100, 5)] == [b"%d" % n for n in range(4)]
             assert backbone.link.round_trip_seconds > 0.05
             assert backbone.link.errors == 0
 
