@@ -29,6 +29,7 @@ WORKER_TTL = 86_400.0  # seconds after which a worker that has nothing is forgot
 FORGET_EVERY = 3600.0  # seconds
 HELD_AT_ONCE = 64
 STALE_MS = 60_000  # a member's card is taken away so long after it expired: it may just be on its way again
+MAX_OWN = 10_000  # entries that a worker may have at once
 SETTLED_MS = 100  # an entry that was heard of so recently need not be kept
 TRIES = 2  # a group that was just made may be lost as well
 FOREIGN_BYTES = 4096  # of what is no entry of ours, in its dead letter
@@ -94,18 +95,8 @@ class RedisBackbone:
             return []
 
         async def read(block: Command) -> list[Delivery]:
-            reading = (
-                "XREADGROUP",
-                "GROUP",
-                GROUP,
-                worker,
-                "COUNT",
-                most,
-                *block,
-                "STREAMS",
-                *names,
-                *[">"] * len(names),
-            )
+            streams = ("STREAMS", *names, *">" * len(names))
+            reading = ("XREADGROUP", "GROUP", GROUP, worker, "COUNT", most, *block, *streams)
             reply = (await self._with_groups(queues, lambda: self.link.wait(reading)))[0]
             found = [(names[key.decode()], entries) for key, entries in reply or ()]
             return [delivery for queue, entries in found for delivery in await self._deliver(queue, entries, {})]
@@ -145,12 +136,8 @@ class RedisBackbone:
         key, wanted = self.keys.queue(queue), {entry_id.encode() for entry_id in ids}
         if not wanted:
             return
-        rows = (
-            await self._with_groups(
-                [queue],
-                lambda: self.link.run(("XPENDING", key, GROUP, "IDLE", SETTLED_MS, "-", "+", 10_000, worker)),
-            )
-        )[0]
+        listing = ("XPENDING", key, GROUP, "IDLE", SETTLED_MS, "-", "+", MAX_OWN, worker)
+        rows = (await self._with_groups([queue], lambda: self.link.run(listing)))[0]
         own = {row[0]: row[2] for row in rows if row[0] in wanted}
         if own:  # what another claims in between has been idle for less
             await self.link.run(("XCLAIM", key, GROUP, worker, min(own.values()), *own, "IDLE", 0, "JUSTID"))
