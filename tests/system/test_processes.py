@@ -9,8 +9,10 @@ from typing import Final
 import psutil
 import pytest
 
+from tests.certificates import Certificate
+
 from .client import Http, Reply, Stream, get, open_stream, post
-from .conftest import Certificate, StartServer
+from .conftest import StartServer
 from .metrics import Metrics
 from .process import Server, run_to_end, until
 from .test_drain import GOING_AWAY, LONG, SLOW, STUCK
