@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from pipeline.v2_responses import OutputPlan, encode_response, plan_outputs, rea
 from pipeline.v2_tensors import read_raw, read_rows
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+LINGER_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class InferExchange(HTTPMessageDelegate):
         self._place = place
         self._body = BoundedBody(state.settings.max_message_bytes)
         self._is_over = False  # answered, or nobody is left to answer
+        self._lingers: asyncio.TimerHandle | None = None
+        self._is_read = False  # the request, to its end
         self._inference: Inference | None = None
         self._started_at = 0.0
         self._under_way: asyncio.Future[None] | None = None
@@ -58,6 +62,7 @@ class InferExchange(HTTPMessageDelegate):
             self._body.expect(headers)
         except WaterspoutError as error:
             self._refuse(error)
+            self._linger()
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; refuse it as soon as it is too large."""
@@ -65,9 +70,14 @@ class InferExchange(HTTPMessageDelegate):
             self._body.add(chunk)
         except WaterspoutError as error:
             self._refuse(error)
+            self._linger()
 
     def finish(self) -> None:
         """Begin to answer: all of the request has come."""
+        self._is_read = True
+        if self._lingers is not None:
+            self._lingers.cancel()
+            self._connection.finish()
         if self._is_over:
             return
         try:
@@ -82,6 +92,8 @@ class InferExchange(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """Cancel what is in flight: the client has gone."""
+        if self._lingers is not None:
+            self._lingers.cancel()
         if self._inference is not None:
             self._inference.cancel()
         self._end()
@@ -181,7 +193,13 @@ class InferExchange(HTTPMessageDelegate):
         headers["Content-Length"] = str(len(body))
         chunk = body if self._request.method != "HEAD" else None
         self._connection.write_headers(ResponseStartLine("", status, status.phrase), HTTPHeaders(headers), chunk)
-        self._connection.finish()
+        if self._is_read:
+            self._connection.finish()
+
+    def _linger(self) -> None:
+        """Throw away what comes of a refused body: a connection closed before its end takes the answer with it."""
+        self._connection.set_max_body_size(sys.maxsize)
+        self._lingers = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._connection.finish)
 
     def _end(self) -> None:
         self._is_over = True
