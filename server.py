@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tornado.httpserver
 import tornado.netutil
@@ -31,20 +31,22 @@ from pipeline.control_wire import ParentLink, own_seat
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
+from pipeline.local_models import LocalModels
 from pipeline.merged_metrics import snapshot
 from pipeline.metrics import make_registry
-from pipeline.model_folder import Look, find_models, single_model
-from pipeline.model_watch import ModelWatch
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
-from pipeline.repository import Repository
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
 from pipeline.supervisor import REFUSED, Supervisor, held_port
 from pipeline.topics import STATS
 from pipeline.watch_messages import StatsUpdate
 from pipeline.webhook_rules import signing_key
-from pipeline.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
+    from pipeline.remote_repository import RemoteRepository
+    from pipeline.repository import Repository
 
 uvloop: ModuleType | None
 try:
@@ -64,31 +66,23 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         """Build the parts; needs a running loop."""
-        self.cores = len(os.sched_getaffinity(0))
-        self.threads = settings.threads or max(1, self.cores // settings.processes)
         self.settings = settings
         self.stats = ServerStats()
-        self.workers = WorkerPool(self.threads)
-        is_explicit = settings.model_control == "explicit"
         self.hub = Hub()
         secret = settings.webhook_secret
         self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
         self.desk = AlertDesk(self.stats, self.hub)
         self.desk.call_webhook = self.webhooks.send
-        self.repository = Repository(
-            self.stats,
-            self.workers,
-            self.threads,
-            self._look,
-            only=settings.load_models if is_explicit else None,
-            hub=self.hub,
-            desk=self.desk,
-        )
-        self.watch = ModelWatch(
-            self.repository,
-            settings.model.parent if settings.model else settings.models,
-            recursive=settings.model is None,
-        )
+        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk)
+        self.models: LocalModels | None = None
+        self.repository: Repository | RemoteRepository
+        if self.cluster is not None and self.cluster.repository is not None:
+            self.repository = self.cluster.repository
+        else:
+            self.models = LocalModels(settings, self.stats, self.hub, self.desk)
+            self.repository = self.models.repository
+            if settings.role == "worker" and self.cluster is not None:
+                self.cluster.employ(self.models.repository)
         self.heartbeat = Heartbeat(
             HeartbeatOptions(settings.ping_after_seconds, settings.pong_wait_seconds, settings.slow_consumer_seconds)
         )
@@ -113,6 +107,10 @@ class Server:
         )
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
+        if self.cluster is not None:
+            self.state.cluster = self.cluster
+            for collector in self.cluster.collectors:
+                self.registry.register(collector)
         self.port = settings.port
         self.http = tornado.httpserver.HTTPServer(
             make_app(self.state, self.registry),
@@ -127,16 +125,17 @@ class Server:
         """Listen, load and warm the models; return the server's URL once it is ready."""
         settings = self.settings
         shares_port = settings.processes > 1
-        self._look()  # a wrong folder is told before anything else
+        if self.models is not None:
+            self.models.look()  # a wrong folder is told before anything else
+        if self.cluster is not None:
+            await self.cluster.check()
         if not shares_port:
             self._listen()
         self.heartbeat.start()
-        if settings.model_control == "poll":
-            self.watch.start()
-        await self.repository.load_all()
-        if settings.model is not None and self.repository.broken:
-            raise ConfigError(str(self.repository.describe(settings.model.stem).reason))
-        log.info("%d cores, %d inference threads for all models together", self.cores, self.threads)
+        if self.models is not None:
+            await self.models.start()
+        if self.cluster is not None:
+            await self.cluster.start()
         self.state.ready = True
         if shares_port:
             self._listen()  # not before, as clients that come now are answered by others
@@ -163,13 +162,16 @@ class Server:
         log.info("draining %d sockets", len(self.heartbeat))
         self.state.draining = True
         self.http.stop()
-        await self.watch.stop()
+        if self.models is not None:
+            await self.models.settle()
         in_time = True
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         try:
             async with asyncio.timeout_at(deadline):
                 for socket in self.heartbeat:
                     socket.go_away("shutting down")
+                if self.cluster is not None:
+                    await self.cluster.drain()
                 await self.repository.drained()
                 await asyncio.gather(*self.state.requests)
                 for socket in self.heartbeat:
@@ -187,15 +189,23 @@ class Server:
         self.heartbeat.stop()
         self.hub_clock.stop()
         self.pulse.close()
-        self.workers.shutdown()
+        if self.cluster is not None:
+            await self.cluster.leave()
+        if self.models is not None:
+            self.models.close()
         return in_time
 
     def _publish_stats(self, stats: Stats, ts: float) -> None:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
 
-    def _look(self) -> Look:
-        """Look for models; called in the loader's thread too."""
-        return single_model(self.settings.model) if self.settings.model else find_models(self.settings.models)
+
+def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk) -> "Cluster | None":
+    """Return what joins this process to others; None where nothing does, which then needs none of its modules."""
+    if settings.redis is None:
+        return None
+    from pipeline.cluster import Cluster
+
+    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk)
 
 
 async def serve(settings: Settings, seat: Seat | None = None) -> int:

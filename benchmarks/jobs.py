@@ -39,12 +39,13 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class LoadJob(msgspec.Struct, frozen=True, tag="load"):
-    """Keep up a load for `warm_up` + `seconds` and measure during the latter."""
+    """Keep up a load for `warm_up` + `seconds` and measure during the latter, also what `others` (pids) use."""
 
     door: Door
     shape: Shape
     warm_up: float
     seconds: float
+    others: list[int] = []
 
 
 class IdleJob(msgspec.Struct, frozen=True, tag="idle"):
@@ -62,8 +63,6 @@ class Load(msgspec.Struct, frozen=True):
     seconds: float
     p50_ms: float
     p99_ms: float
-    steady_p99_ms: float
-    """The median of the p99 of each second: a pause of a shared machine spoils its second, and not the run."""
     cpu_us: float
     """Server CPU per prediction, µs."""
     resident_mb: float
@@ -73,6 +72,8 @@ class Load(msgspec.Struct, frozen=True):
     """Cores the load generator used; near 1, it is what bounds the rate."""
     others_busy: float
     """Cores that anything else used meanwhile: figures are only as good as this is near 0."""
+    others_cpu_us: list[float] = []
+    """CPU per prediction of the `others` that were asked for, µs."""
 
 
 class Idle(msgspec.Struct, frozen=True):

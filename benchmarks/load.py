@@ -176,30 +176,30 @@ async def load(job: LoadJob) -> Load:
     await run.last(job.warm_up)
     first, started = len(run.latencies), perf_counter()
     cpu, own_cpu, all_cpu = cpu_seconds(pid), time.process_time(), machine_cpu_seconds()
+    others = [cpu_seconds(other) for other in job.others]
     await run.last(job.seconds)
     predictions, seconds = len(run.latencies) - first, perf_counter() - started
     cpu, own_cpu = cpu_seconds(pid) - cpu, time.process_time() - own_cpu
     all_cpu = machine_cpu_seconds() - all_cpu
+    others = [cpu_seconds(other) - before for other, before in zip(job.others, others, strict=True)]
     if pacer:
         pacer.running = False
         await drain(run, clients)
     if not predictions:
         raise TimeoutError(f"no answer within {job.seconds} s")
-    latencies = np.array(run.latencies[first:]) * 1e3
-    p50, p99 = np.percentile(latencies, [50, 99])
-    each = [np.percentile(part, 99) for part in np.array_split(latencies, max(1, round(seconds)))]
+    p50, p99 = np.percentile(np.array(run.latencies[first:]) * 1e3, [50, 99])
     run.closing = True
     return Load(
         predictions=predictions,
         seconds=seconds,
         p50_ms=float(p50),
         p99_ms=float(p99),
-        steady_p99_ms=float(np.median(each)),
         cpu_us=cpu / predictions * 1e6,
         resident_mb=resident_bytes(pid) / MEGABYTE,
         server_busy=cpu / seconds,
         load_busy=own_cpu / seconds,
-        others_busy=max(0.0, all_cpu - cpu - own_cpu) / seconds,
+        others_busy=max(0.0, all_cpu - cpu - own_cpu - sum(others)) / seconds,
+        others_cpu_us=[used / predictions * 1e6 for used in others],
     )
 
 

@@ -98,19 +98,25 @@ DOORS: Final = (
     Door("/v1/watch/sse", EventsHandler),
     Door("/v1/alerts", AlertsHandler, {"GET": json(Alerts, query=tuple(ALERTS_PARAMETERS))}),
     Door("/v1/echo", EchoHandler),
-    Door("/v1/models", ModelsHandler, {"GET": json(Models)}),
+    Door("/v1/models", ModelsHandler, {"GET": json(Models)}, at_workers=True),
     Door(
         "/v1/models/{model}",
         ModelsHandler,
         {"GET": json(ModelInfo, errors=OF_MODELS, query=tuple(sorted(MODEL_PARAMETERS)))},
+        at_workers=True,
     ),
-    Door("/v1/models/{model}/versions/{version}", ModelsHandler, {"GET": json(ModelInfo, errors=OF_MODELS)}),
+    Door(
+        "/v1/models/{model}/versions/{version}",
+        ModelsHandler,
+        {"GET": json(ModelInfo, errors=OF_MODELS)},
+        at_workers=True,
+    ),
     Door("/v1/models/{model}/stream", StreamHandler),
-    Door("/v1/stats", StatsHandler, {"GET": json(Stats, errors=(*OF_ANY, ShuttingDown))}),
+    Door("/v1/stats", StatsHandler, {"GET": json(Stats, errors=(*OF_ANY, ShuttingDown))}, at_workers=True),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),
-    Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}),
-    Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}),
+    Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}, at_workers=True),
+    Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}, at_workers=True),
     Door("/v2/models", ModelListHandler, {"GET": json(ModelList)}),
     Door("/v2/models/stats", StatisticsHandler, {"GET": json(Statistics)}),
     Door("/v2/models/{model}/versions/{version}/infer", InferExchange, _INFER),
@@ -140,12 +146,15 @@ DOORS: Final = (
         )
         for order, handler in (("load", LoadHandler), ("unload", UnloadHandler))
     ),
-    Door("/healthz", HealthHandler, {"GET": json(Health)}),
-    Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}),
+    Door("/healthz", HealthHandler, {"GET": json(Health)}, at_workers=True),
+    Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}, at_workers=True),
     Door(
-        "/metrics", MetricsHandler, {"GET": Operation({"text/plain": None}, errors=(*OF_ANY, Overloaded, ShuttingDown))}
+        "/metrics",
+        MetricsHandler,
+        {"GET": Operation({"text/plain": None}, errors=(*OF_ANY, Overloaded, ShuttingDown))},
+        at_workers=True,
     ),
-    Door("/openapi.json", OpenApiHandler),
+    Door("/openapi.json", OpenApiHandler, at_workers=True),
     Door("/docs", DocsHandler),
     Door("/docs/{file}", DocsHandler),
     Door("/", DashboardHandler),
@@ -175,17 +184,18 @@ def _has_come_whole(headers: httputil.HTTPHeaders, stream: IOStream) -> bool:
 
 
 def make_app(state: ServerState, registry: CollectorRegistry) -> Application:
-    """Return the application that serves every door; `registry` has the metrics."""
+    """Return the application that serves every door of its role; `registry` has the metrics."""
+    doors = [door for door in DOORS if door.at_workers or state.settings.role != "worker"]
     shared: dict[str, Any] = {"state": state}
     own: dict[Any, dict[str, Any]] = {
         MetricsHandler: {"registry": registry},
-        OpenApiHandler: {"description": msgspec.json.encode(document(DOORS))},
+        OpenApiHandler: {"description": msgspec.json.encode(document(doors))},
     }
     below: dict[Any, Router] = {InferExchange: InferDoor(state)}  # that are no request handlers
     routes: list[Any] = [
-        (door.pattern, below.get(door.handler, door.handler), {**shared, **own.get(door.handler, {})}) for door in DOORS
+        (door.pattern, below.get(door.handler, door.handler), {**shared, **own.get(door.handler, {})}) for door in doors
     ]
-    routes.append((r"/v2/.*", V2NotFoundHandler, shared))
+    routes.append((r"/v2(?:/.*)?", V2NotFoundHandler, shared))
     return Application(
         routes,
         default_handler_class=NotFoundHandler,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import tornado.web
 
@@ -30,6 +30,7 @@ from pipeline.errors import (
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
+from pipeline.remote_repository import RemoteRepository
 from pipeline.repository import Repository
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
@@ -56,12 +57,23 @@ STATUS: dict[str, HTTPStatus] = {
 }
 
 
+class Membership(Protocol):
+    """What a process knows of the others that it works with."""
+
+    def is_up(self) -> bool:
+        """Return whether they can be reached."""
+
+    @property
+    def workers(self) -> int | None:
+        """How many of them run models for this one; None where it runs its own."""
+
+
 @dataclass
 class ServerState:
     """What the doors work with."""
 
     settings: Settings
-    repository: Repository
+    repository: Repository | RemoteRepository
     heartbeat: Heartbeat
     stats: ServerStats
     budget: KeyBudget
@@ -73,7 +85,14 @@ class ServerState:
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
     past_events: int = 0  # of sockets and requests that are gone
     new_session_id: Callable[[], str] = field(default=str)
+    cluster: Membership | None = None
     scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
+
+    @property
+    def is_welcoming(self) -> bool:
+        """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
+        has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
+        return self.ready and not self.draining and has_models
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""
@@ -194,10 +213,16 @@ class NotFoundHandler(JsonHandler):
         """Answer 404."""
         body = {
             "code": "invalid_message",
-            "message": f"no such path: {self.request.path[:200]}",
+            "message": no_such_path(self.request.path, self.state.settings.role),
             "retryable": False,
         }
         self.reply({"error": body}, JSON, 404)
+
+
+def no_such_path(path: str, role: str) -> str:
+    """Return what a client is told that has knocked where no door is."""
+    told = f"no such path: {path[:200]}"
+    return f"{told}; this is a worker: it runs models, and gateways answer for them" if role == "worker" else told
 
 
 def retry_after(error: WaterspoutError) -> dict[str, str]:

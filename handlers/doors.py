@@ -46,11 +46,15 @@ class Operation(NamedTuple):
 
 
 class Door(NamedTuple):
-    """A path, with `{parameters}`, and its handler; without operations it is no part of `/openapi.json`."""
+    """A path, with `{parameters}`, and its handler; without operations it is no part of `/openapi.json`.
+
+    A worker has those doors only that are `at_workers`.
+    """
 
     path: str
     handler: type[JsonHandler | HTTPMessageDelegate]
     operations: Mapping[str, Operation] = {}
+    at_workers: bool = False
 
     @property
     def pattern(self) -> str:

@@ -1,6 +1,8 @@
 """`/healthz`, `/readyz` and `/metrics`."""
 
-from msgspec import Struct
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -21,11 +23,17 @@ class ModelNames(Struct):
 
 
 class Readiness(Struct):
-    """Whether events are welcome: `starting`, `ready` or `draining`."""
+    """Whether events are welcome.
+
+    `degraded`: the backbone is out of reach. `no_workers`: nobody runs models for this gateway now; what is known of
+    them is kept for a while, so that events can wait. `backbone` is told where there is one, `workers` by a gateway.
+    """
 
     ready: bool
-    status: str
+    status: Literal["starting", "ready", "degraded", "no_workers", "draining"]
     models: ModelNames
+    backbone: Literal["up", "down"] | UnsetType = UNSET
+    workers: int | UnsetType = UNSET
 
 
 class HealthHandler(JsonHandler):
@@ -37,16 +45,25 @@ class HealthHandler(JsonHandler):
 
 
 class ReadyHandler(JsonHandler):
-    """`GET /readyz`: events are welcome; 503 while starting or draining."""
+    """`GET /readyz`: events are welcome; 503 while starting or draining, and at a gateway that knows of no model."""
 
     def get(self) -> None:
         """Tell whether, which models are ready, and which are broken."""
-        state = self.state
-        ready = state.ready and not state.draining
-        status = "draining" if state.draining else "ready" if state.ready else "starting"
+        state, cluster = self.state, self.state.cluster
         names = list(dict.fromkeys(model.name for model in state.repository))
-        models = ModelNames(names, state.repository.broken)
-        self.reply(Readiness(ready, status, models), status=200 if ready else 503)
+        told = Readiness(state.is_welcoming, "ready", ModelNames(names, state.repository.broken))
+        if cluster is not None:
+            told.backbone = "up" if cluster.is_up() else "down"
+            told.workers = UNSET if cluster.workers is None else cluster.workers
+        if state.draining:
+            told.status = "draining"
+        elif not state.ready:
+            told.status = "starting"
+        elif told.backbone == "down":
+            told.status = "degraded"
+        elif told.workers == 0:
+            told.status = "no_workers"
+        self.reply(told, status=200 if told.ready else 503)
 
 
 class MetricsHandler(JsonHandler):

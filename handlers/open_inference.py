@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 import tornado.web
 
-from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, phrase_of, retry_after
+from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, no_such_path, phrase_of, retry_after
 from handlers.bounded_body import BoundedBodyHandler
 from pipeline.codec import JSON, Codec
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
@@ -62,7 +62,7 @@ class V2NotFoundHandler(V2Handler):
 
     def prepare(self) -> None:
         """Answer 404."""
-        self.reply_refusal(404, tornado.web.HTTPError(404, f"no such path: {self.request.path[:200]}"))
+        self.reply_refusal(404, tornado.web.HTTPError(404, no_such_path(self.request.path, self.state.settings.role)))
 
 
 class ServerMetadataHandler(V2Handler):
@@ -82,11 +82,11 @@ class LiveHandler(V2Handler):
 
 
 class V2ReadyHandler(V2Handler):
-    """`GET /v2/health/ready`; 503 while starting or draining."""
+    """`GET /v2/health/ready`; 503 while starting or draining, and at a gateway that knows of no model."""
 
     def get(self) -> None:
         """Tell whether requests are welcome."""
-        is_ready = self.state.ready and not self.state.draining
+        is_ready = self.state.is_welcoming
         self.set_status(200 if is_ready else 503)
         self.answer(ServerReady(is_ready))
 
@@ -148,13 +148,16 @@ class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
 
 
 class ControlHandler(V2Handler, BoundedBodyHandler):
-    """A door that changes what is served; 403 without `--model-control explicit`."""
+    """A door that changes what is served; 403 without `--model-control explicit`, and at gateways."""
 
     KNOWN: ClassVar[frozenset[str]] = frozenset()  # parameters that are understood
 
     async def post(self, name: str) -> None:
         """Check that the order is allowed, and carry it out."""
         if self._finished:
+            return
+        if self.state.settings.role == "gateway":
+            self._fail(403, "this is a gateway: models come and go at the workers, as their folders do")
             return
         control = self.state.settings.model_control
         if control != "explicit":

@@ -26,16 +26,23 @@ class AlertDesk:
         self.recent = RecentAlerts()
         #: Sends an alert to a URL.
         self.call_webhook: Callable[[str, Alert], None] = _send_nothing
+        #: Told of each alert that was raised here.
+        self.on_alert: Callable[[Alert], None] = _tell_nobody
         self._stats = stats
         self._hub = hub
 
     def take(self, alert: Alert, webhook: str | None) -> None:
         """Tell everybody of an alert, with the URL in `webhook` to call."""
-        self.recent.add(alert)
+        self.note(alert)
         self._stats.alerts[alert.model, alert.version, alert.rule] += 1
-        self._hub.announce(_Notice(alert))
+        self.on_alert(alert)
         if webhook is not None:
             self.call_webhook(webhook, alert)
+
+    def note(self, alert: Alert) -> None:
+        """Keep an alert and tell those who watch, wherever it was raised."""
+        self.recent.add(alert)
+        self._hub.announce(_Notice(alert))
 
 
 class Alerting:
@@ -71,11 +78,20 @@ class _Notice:
 
     def __init__(self, alert: Alert) -> None:
         self._alert = alert
+        self.ts = alert.ts
 
     def message(self, topic: Topic, *, lists: bool, inputs: bool) -> AlertUpdate:
         """Return the message that tells it."""
         del lists, inputs
         return AlertUpdate(topic.name, self._alert)
+
+    def relayed(self, topic: Topic, *, inputs: bool) -> None:
+        """Return nothing: who raises an alert tells others of it."""
+        del topic, inputs
+
+
+def _tell_nobody(alert: Alert) -> None:
+    del alert
 
 
 def _send_nothing(url: str, alert: Alert) -> None:

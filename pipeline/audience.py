@@ -140,9 +140,10 @@ class Audience:
     def send(self, position: int) -> Iterator[None]:
         """Send what is pending to all members, a little in each step."""
         pending, self.pending = deque(self.pending), {}
-        self.sent += len(pending)
         while pending and self.members:
+            waiting = len(pending)
             messages = self._encode_some(pending)
+            self.sent += waiting - len(pending)  # now, for those who stall over it
             if not messages:
                 continue
             payload = self.format.pack(messages, self.choice, self.position if pending else position)
@@ -152,6 +153,7 @@ class Audience:
                     if member in self.members:
                         member.deliver(payload)
                 yield
+        self.sent += len(pending)
         self.position = position
 
     def catch_up(self, watcher: Watcher) -> Iterator[None]:

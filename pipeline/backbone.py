@@ -48,6 +48,14 @@ class Backbone(Protocol):
     def generation(self) -> str:
         """What changes when all that was held may be gone: the store was restarted, or is another one."""
 
+    @property
+    def buried(self) -> int:
+        """How many entries have been laid with the dead letters from here."""
+
+    @property
+    def foreign(self) -> int:
+        """How much has come here, out of queues and boxes, that nobody put there by this interface."""
+
     async def put(self, queue: str, payloads: Sequence[bytes]) -> list[str]:
         """Append entries to a queue, which is made where there is none; return their ids."""
 
@@ -77,6 +85,9 @@ class Backbone(Protocol):
 
     async def reply(self, box: str, payloads: Sequence[bytes]) -> bool:
         """Append to a box; return False where there is none: the gateway is gone."""
+
+    async def settle(self, box: str, payloads: Sequence[bytes], queue: str, ids: Sequence[str]) -> bool:
+        """Do what `reply` and `done` do in one go; nothing is acknowledged before its reply is written."""
 
     async def replies(self, box: str, after: str, most: int, wait: float) -> list[tuple[str, bytes]]:
         """Return what came after an id (`""`: from the beginning) and forget all before; wait up to `wait` seconds."""

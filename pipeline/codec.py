@@ -40,7 +40,7 @@ class Refused(msgspec.Struct):
 
 
 class Codec:
-    """One encoding of the protocol. Two exist: `JSON` and `MSGPACK`."""
+    """One encoding of the protocol. Two exist for clients: `JSON` and `MSGPACK`."""
 
     __slots__ = (
         "_control",
@@ -209,4 +209,5 @@ class _Constant(str):
 
 JSON: Final = Codec("json", "application/json", Subprotocol.JSON, is_text=True)
 MSGPACK: Final = Codec("msgpack", "application/msgpack", Subprotocol.MSGPACK, is_text=False)
+RELAY: Final = Codec("relay", "", "", is_text=False)  # of what processes tell each other, and no client can choose
 CODECS: Final = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}

@@ -112,5 +112,12 @@ class ConfigError(WaterspoutError):
     code = "model_unavailable"
 
 
+#: Those that travel from a worker to a gateway.
+BY_CODE: dict[str, type[WaterspoutError]] = {
+    error.code: error
+    for error in (InvalidInput, ModelUnavailable, Overloaded, DeadlineExceeded, InferenceFailed, ShuttingDown)
+}
+
+
 class DecodedForAnother(Exception):
     """The model behind a session has changed since an event was decoded as numbers: decode it again."""

@@ -5,12 +5,13 @@ tells each audience that is due about the topics that have changed since it was 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 from pipeline.audience import Audience, Choice, Format, Watcher
 from pipeline.errors import InvalidMessage
-from pipeline.topics import ALERTS, STATS, Pattern, Topic, Value, read_patterns
+from pipeline.messages import Gap
+from pipeline.topics import ALERTS, STATS, Observed, Pattern, Topic, Value, read_patterns
 from pipeline.watch_messages import MAX_PATTERNS
 
 NEVER: Final = float("inf")
@@ -19,15 +20,6 @@ LINGER_SECONDS: Final = 60.0  # that a topic is known after its last stream has 
 MAX_LINGERING: Final = 10_000
 RECENT_ALERTS: Final = 256
 TOPICS_PER_TURN: Final = 256
-
-
-class Observed(Protocol):
-    """A model whose predictions can be watched."""
-
-    name: str
-
-    def observe(self, hub: "Hub | None") -> None:
-        """Publish each prediction there from now on; None: publish none."""
 
 
 def _do_nothing(*arguments: object) -> None:
@@ -44,11 +36,16 @@ class Hub:
         self.show_latest: Callable[[str], None] = _do_nothing
         #: Told when `$stats` begins to be watched, and when it ends.
         self.on_stats: Callable[[bool], None] = _do_nothing
+        #: Told when others' choices than before are watched.
+        self.on_choices: Callable[[], None] = _do_nothing
+        #: Told of a topic whose last stream here has gone, and to which other processes still publish.
+        self.on_left: Callable[[Topic], None] = _do_nothing
         self._position = 0
         self._topics: dict[str, Topic] = {STATS: Topic(STATS, self)}
         self._alerts: deque[Topic] = deque(maxlen=RECENT_ALERTS)
         self._audiences: dict[tuple[Choice, Format], Audience] = {}
         self._subscriptions: dict[Watcher, list[Audience]] = {}
+        self._relays: set[Watcher] = set()
         self._paused: set[Watcher] = set()
         self._dirty: list[Topic] = []
         self._waiting: dict[Audience, None] = {}  # those with something pending
@@ -62,7 +59,18 @@ class Hub:
     @property
     def watchers(self) -> int:
         """How many watchers there are that have subscribed to anything."""
-        return len(self._subscriptions)
+        return len(self._subscriptions) - len(self._relays)
+
+    @property
+    def choices(self) -> list[Choice]:
+        """What is watched here."""
+        relays = {relay.format for relay in self._relays}
+        return [choice for choice, form in self._audiences if form not in relays]
+
+    @property
+    def topics(self) -> Mapping[str, Topic]:
+        """All that can be watched, and what has ended lately, by name."""
+        return self._topics
 
     @property
     def position(self) -> int:
@@ -71,28 +79,31 @@ class Hub:
 
     def topic(self, name: str) -> Topic:
         """Return the topic of a stream, which holds it until `release`."""
-        topic = self._topics.get(name)
-        if topic is None:
-            topic = self._topics[name] = Topic(name, self)
-            for audience in self._audiences.values():
-                if audience.fits(name):
-                    audience.add(topic)
+        topic = self._begin(name)
         topic.holders += 1
-        if topic.ended:
-            topic.ended = False
-            self._lingering.pop(topic, None)
+        return topic
+
+    def admit(self, name: str) -> Topic:
+        """Return the topic of another process, which publishes here until `dismiss`."""
+        topic = self._begin(name)
+        topic.guests += 1
         return topic
 
     def release(self, topic: Topic) -> None:
         """Let go of a topic; the last one to do so ends it."""
         topic.holders -= 1
-        if not topic.holders:
-            topic.ended = True
-            self._lingering[topic] = NEVER  # until the next flush knows the time
-            if topic.latest is not None:
-                topic.touch()
-            if len(self._lingering) > MAX_LINGERING:
-                self._forget(next(iter(self._lingering)))
+        if topic.holders:
+            return
+        if topic.guests:
+            self.on_left(topic)
+        else:
+            self._end(topic)
+
+    def dismiss(self, topic: Topic, *, is_over: bool) -> None:
+        """Let another process go. `is_over`: it has nothing more to show; else nobody here wants to see it."""
+        topic.guests -= 1
+        if not topic.guests and not topic.holders:
+            (self._end if is_over else self._forget)(topic)
 
     def note(self, topic: Topic) -> int:
         """Take note that a topic has changed, for the next flush; return the position of that."""
@@ -101,6 +112,10 @@ class Hub:
             self._dirty.append(topic)
             if len(self._dirty) == 1:
                 self.wake()
+        return self.step()
+
+    def step(self) -> int:
+        """Return the next position, for a change of its own."""
         self._position += 1
         return self._position
 
@@ -146,6 +161,16 @@ class Hub:
             self._join(watcher, list(patterns.values()), Choice(tuple(sorted(patterns)), hz, inputs), since)
         self.wake()
 
+    def relay(self, watcher: Watcher, choice: Choice, since: int) -> None:
+        """Send what has changed after `since` to a watcher that passes it on to other processes.
+
+        It counts as none that watches here, and may have any number of patterns. Raises `InvalidMessage`.
+        """
+        patterns = read_patterns(choice.patterns)
+        self._relays.add(watcher)
+        self._join(watcher, patterns, choice, since)
+        self.wake()
+
     def unsubscribe(self, watcher: Watcher, texts: list[str]) -> None:
         """Send no more of these patterns. Raises `InvalidMessage` for one that the watcher does not have."""
         had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
@@ -163,6 +188,13 @@ class Hub:
             audience.leave(watcher)
             self._close_if_empty(audience)
         self._paused.discard(watcher)
+        self._relays.discard(watcher)
+
+    def tell(self, gap: Gap) -> None:
+        """Tell all who watch more than the server's statistics that something is missing."""
+        for watcher, audiences in self._subscriptions.items():
+            if watcher not in self._relays and any(audience.choice.patterns != (STATS,) for audience in audiences):
+                watcher.tell(gap)
 
     def pause(self, watcher: Watcher) -> None:
         """Send nothing to a watcher that does not read."""
@@ -203,6 +235,28 @@ class Hub:
             return 0.0
         return min((audience.due_at for audience in self._waiting), default=NEVER)
 
+    def _begin(self, name: str) -> Topic:
+        """Return a topic to which somebody begins to publish."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, self)
+            for audience in self._audiences.values():
+                if audience.fits(name):
+                    audience.add(topic)
+        if topic.ended:
+            topic.ended = False
+            self._lingering.pop(topic, None)
+        return topic
+
+    def _end(self, topic: Topic) -> None:
+        """Take note that nobody publishes to a topic any more."""
+        topic.ended = True
+        self._lingering[topic] = NEVER  # until the next flush knows the time
+        if topic.latest is not None:
+            topic.touch()
+        if len(self._lingering) > MAX_LINGERING:
+            self._forget(next(iter(self._lingering)))
+
     def _since(self, own: str) -> int:
         """Return from where on a new watcher is told: `$stats` are shown as they are, alerts as they come."""
         return self._position if own == ALERTS else 0
@@ -230,6 +284,7 @@ class Hub:
         self._observe([model for model, is_observed in self._models.items() if not is_observed])
         if choice.patterns == (STATS,):
             self.on_stats(True)
+        self.on_choices()
         return audience
 
     def _drop(self, watcher: Watcher, texts: Iterable[str]) -> None:
@@ -258,6 +313,7 @@ class Hub:
             if audience.fits_model(model.name) and not self._is_wanted(model):
                 self._models[model] = False
                 model.observe(None)
+        self.on_choices()
 
     def _observe(self, models: Iterable[Observed]) -> None:
         """Have those models publish that somebody watches now, beginning with what their streams answered last."""
@@ -282,7 +338,7 @@ class Hub:
                 self._forget(topic)
 
     def _forget(self, topic: Topic) -> None:
-        del self._lingering[topic]
+        self._lingering.pop(topic, None)
         del self._topics[topic.name]
         for audience in topic.audiences:
             audience.forget(topic)

@@ -46,6 +46,7 @@ class MemoryBackbone:
     ) -> None:
         self.dead_letters: deque[tuple[Delivery, str]] = deque(maxlen=max_dead_letters)
         self.buried = 0
+        self.foreign = 0  # there is no other way in
         self.bytes_held = 0
         self._clock = clock
         self._max_bytes = max_bytes
@@ -167,6 +168,12 @@ class MemoryBackbone:
         held.letters.extend((next(self._ids), payload) for payload in payloads)
         self._tell()
         return True
+
+    async def settle(self, box: str, payloads: Sequence[bytes], queue: str, ids: Sequence[str]) -> bool:
+        """Append to a box and forget the entries that are answered by that."""
+        is_wanted = await self.reply(box, payloads)
+        self._remove(queue, ids)
+        return is_wanted
 
     async def replies(self, box: str, after: str, most: int, wait: float) -> list[tuple[str, bytes]]:
         """Return up to `most` payloads behind `after`, and forget those up to it."""

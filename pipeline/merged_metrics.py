@@ -13,7 +13,9 @@ Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, Labels]  # a sample's name and labels
 
 #: Gauges of something that all processes see alike: the largest of them is shown, and not their sum.
-LARGEST: Final[frozenset[str]] = frozenset()
+LARGEST: Final = frozenset(
+    f"waterspout_{name}" for name in ("backbone_up", "backbone_round_trip_seconds", "queue_entries", "workers")
+)
 
 
 class Family(Struct, array_like=True):

@@ -10,6 +10,7 @@ from pipeline.alert_desk import Alerting
 from pipeline.alerts import Verdict
 from pipeline.errors import InvalidInput
 from pipeline.hub import Hub
+from pipeline.relayed import Packed, Relayed, pack_cell, pack_value
 from pipeline.results import BatchResult
 from pipeline.tensors import ABSENT, STRING, Cell, Row, Shape, Shapes, Shared, TensorSpec, to_wire
 from pipeline.topics import Topic
@@ -75,10 +76,12 @@ class Observer:
             return
         topic = self._topic_of(stream, self._hub)
         known = topic.latest
-        if not isinstance(known, Sighting) or known.answer is not answer:
-            sighting = Sighting(self)
-            sighting.answer = answer
-            sighting.at = stream.latest_at
+        if isinstance(known, Sighting) and known.answer is answer:
+            return
+        sighting = Sighting(self)
+        sighting.answer = answer
+        sighting.at = stream.latest_at
+        if known is None or known.ts <= sighting.ts:
             topic.show(sighting)
 
     def forget(self, key: str) -> None:
@@ -130,6 +133,11 @@ class Sighting:
         self.shapes = job.shapes
         self._observer.publish(self, stream)
 
+    @property
+    def ts(self) -> float:
+        """When it was answered, unix seconds."""
+        return round(_unix() - (_monotonic() - self.at), 6)
+
     def message(self, topic: Topic, *, lists: bool, inputs: bool) -> Update:
         """Return the update about it."""
         observer, answer = self._observer, self.answer
@@ -141,7 +149,7 @@ class Sighting:
         return Update(
             topic.name,
             topic.n,
-            round(_unix() - (_monotonic() - self.at), 6),
+            self.ts,
             observer.version,
             answer.id,
             answer.label,
@@ -149,6 +157,26 @@ class Sighting:
             self._timings() if self.size else None,
             self._inputs(self.row, lists=lists) if inputs and self.row is not None else None,
             topic.ended,
+        )
+
+    def relayed(self, topic: Topic, *, inputs: bool) -> Relayed:
+        """Return the same for processes that do not know the model."""
+        observer, answer = self._observer, self.answer
+        outputs = None
+        if answer.outputs is not UNSET:
+            outputs = {name: pack_value(observer.outputs[name], value) for name, value in answer.outputs.items()}
+        return Relayed(
+            topic.name,
+            topic.changed,
+            topic.n,
+            not topic.holders,
+            self.ts,
+            observer.version,
+            answer.id,
+            answer.label,
+            outputs,
+            self._packed_inputs(self.row) if inputs and self.row is not None else None,
+            self._timings() if self.size else None,
         )
 
     def _timings(self) -> Timings:
@@ -160,14 +188,19 @@ class Sighting:
         )
 
     def _inputs(self, row: Row, *, lists: bool) -> dict[str, Any]:
-        shown = {}
+        return {spec.name: _show(spec, cell, shape, lists=lists) for spec, cell, shape in self._given(row)}
+
+    def _packed_inputs(self, row: Row) -> dict[str, Packed]:
+        return {spec.name: pack_cell(spec, cell, shape) for spec, cell, shape in self._given(row)}
+
+    def _given(self, row: Row) -> list[tuple[TensorSpec, Cell, Shape | None]]:
+        """Return the inputs that were not left out."""
+        given = []
         for at, (spec, cell) in enumerate(zip(self._observer.inputs, row, strict=True)):
             entry = None if self.shapes is None else self.shapes[at]
-            if entry is ABSENT:
-                continue
-            shape = entry.shape if isinstance(entry, Shared) else entry
-            shown[spec.name] = _show(spec, cell, shape, lists=lists)
-        return shown
+            if entry is not ABSENT:
+                given.append((spec, cell, entry.shape if isinstance(entry, Shared) else entry))
+        return given
 
 
 def _in_form(spec: TensorSpec, value: Any, *, lists: bool) -> Any:

@@ -188,6 +188,14 @@ class RedisBackbone:
         self.link.checked(replies, *commands)
         return True
 
+    async def settle(self, box: str, payloads: Sequence[bytes], queue: str, ids: Sequence[str]) -> bool:
+        """Append to a box and acknowledge what is answered by that, in a transaction."""
+        key, work = self.keys.box(box), self.keys.queue(queue)
+        letters: list[Command] = [("XADD", key, "NOMKSTREAM", "*", PAYLOAD, payload) for payload in payloads]
+        ending: list[Command] = [("XDEL", work, *ids), ("XACK", work, GROUP, *ids)]
+        *_, replies = await self.link.run(("MULTI",), *letters, *ending, ("EXEC",))
+        return not any(reply is None or str(reply).startswith("WRONGTYPE") for reply in replies[: len(letters)])
+
     async def replies(self, box: str, after: str, most: int, wait: float) -> list[tuple[str, bytes]]:
         """Return up to `most` payloads behind `after`, and forget those up to it."""
         key, cursor = self.keys.box(box), after or "0-0"

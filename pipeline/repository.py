@@ -89,6 +89,10 @@ class Repository:
         """Return model, version and state of what `describe_all` tells of."""
         return [(versions.name, *state) for versions in self._sorted() for state in versions.states()]
 
+    def known(self) -> list[Versions]:
+        """Return what is known of each model, by name."""
+        return self._sorted()
+
     @property
     def broken(self) -> list[str]:
         """Names of the models of which no version is ready, and one could not be loaded."""

@@ -128,7 +128,7 @@ class ServedModel:
         return self.engine.room
 
     def hold(self) -> None:
-        """Keep the model open for an ensemble that runs it, until `release`."""
+        """Keep the model open for an ensemble or for gateways that run it, until `release`."""
         self._holders += 1
 
     def release(self) -> None:
@@ -157,7 +157,7 @@ class ServedModel:
         self.observer = self.engine.observer = observer
 
     async def retired(self) -> None:
-        """Close the model once no ensemble holds it and all that it had is answered."""
+        """Close the model once nobody holds it and all that it had is answered."""
         if self._holders:
             self._let_go = asyncio.Event()
             await self._let_go.wait()

@@ -79,6 +79,15 @@ class Settings(BaseSettings):
     redis_prefix: str = Field(
         "ws", pattern=r"^[A-Za-z0-9_.\-]{1,64}$", description="what the names of all keys in Redis begin with"
     )
+    role: Literal["all", "gateway", "worker"] = Field(
+        "all", description="with redis: sockets and models, sockets whose rows workers run, or models alone"
+    )
+    shards: int = Field(
+        1, ge=1, le=256, description="queues per version of a model; the same at all gateways and workers"
+    )
+    max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
+    worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
+    claim_seconds: Seconds = Field(5.0, description="worker: others take over what it has after this silence")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
     @field_validator("webhook_secret")
@@ -99,6 +108,8 @@ class Settings(BaseSettings):
     def _check_together(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key: give both or none")
+        if self.role != "all" and self.redis is None:
+            raise ValueError(f"role: a {self.role} needs redis")
         if self.load_models and self.model_control != "explicit":
             raise ValueError("load_models: needs model_control explicit")
         if self.model is not None and self.model_control == "explicit":

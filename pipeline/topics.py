@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pipeline.codec import Codec
+from pipeline.codec import RELAY, Codec
 from pipeline.errors import InvalidMessage
 
 if TYPE_CHECKING:
@@ -57,16 +57,31 @@ def read_patterns(texts: Iterable[str]) -> list[Pattern]:
 class Value(Protocol):
     """What a topic shows."""
 
+    @property
+    def ts(self) -> float:
+        """When it was made, unix seconds."""
+
     def message(self, topic: "Topic", *, lists: bool, inputs: bool) -> Any:
         """Return the message that tells it; `lists`: tensors as lists and not as bytes."""
+
+    def relayed(self, topic: "Topic", *, inputs: bool) -> Any:
+        """Return what tells it to other processes; None: it came from one of them, or stays here."""
+
+
+class Observed(Protocol):
+    """A model whose predictions can be watched."""
+
+    name: str
+
+    def observe(self, hub: Any) -> None:
+        """Publish each prediction to a `Hub` from now on; None: publish none."""
 
 
 class Keeper(Protocol):
     """Who keeps topics."""
 
-    @property
-    def position(self) -> int:
-        """How many changes there were."""
+    def step(self) -> int:
+        """Return the position of a change that nobody need be told of."""
 
     def note(self, topic: "Topic") -> int:
         """Take note of a change and return its position."""
@@ -79,10 +94,22 @@ class Topic:
     """A name, its latest value and who wants to know.
 
     `n` counts the values, `changed` is the hub's position at the last change, `holders` are the streams that publish
-    here; once there is none the topic has `ended`.
+    here, and `guests` the other processes that do; once there is neither the topic has `ended`.
     """
 
-    __slots__ = ("_encoded", "_keeper", "audiences", "changed", "ended", "holders", "is_dirty", "latest", "n", "name")
+    __slots__ = (
+        "_encoded",
+        "_keeper",
+        "audiences",
+        "changed",
+        "ended",
+        "guests",
+        "holders",
+        "is_dirty",
+        "latest",
+        "n",
+        "name",
+    )
 
     def __init__(self, name: str, keeper: Keeper) -> None:
         self.name = name
@@ -92,6 +119,7 @@ class Topic:
         self.audiences: list[Audience] = []
         self.is_dirty = False  # and noted as that
         self.holders = 0
+        self.guests = 0
         self.ended = False
         self._keeper = keeper
         self._encoded: dict[tuple[str, bool, bool], bytes] = {}
@@ -114,7 +142,7 @@ class Topic:
         """Take a value that is not new; it is told to those who begin to watch."""
         self.latest = value
         self._encoded.clear()
-        self.changed = self._keeper.position + 1
+        self.changed = self._keeper.step()
 
     def release(self) -> None:
         """Publish here no more."""
@@ -125,8 +153,13 @@ class Topic:
         form = codec.name, lists, inputs
         encoded = self._encoded.get(form)
         if encoded is None:
-            assert self.latest is not None
-            encoded = self._encoded[form] = codec.encode(self.latest.message(self, lists=lists, inputs=inputs))
+            value = self.latest
+            assert value is not None
+            if codec is RELAY:
+                encoded = codec.encode(value.relayed(self, inputs=inputs))
+            else:
+                encoded = codec.encode(value.message(self, lists=lists, inputs=inputs))
+            self._encoded[form] = encoded
         return encoded
 
 

@@ -18,6 +18,7 @@ from pipeline.model_folder import Fingerprint, Found, FoundVersion, fingerprint
 from pipeline.served_ensemble import Find, StepUnavailable, find_steps, serve_ensemble
 from pipeline.served_model import ServedModel, serve_graph
 from pipeline.stats import ServerStats
+from pipeline.succession import Succession
 from pipeline.version_policy import check_labels
 from pipeline.versions import Versions
 from pipeline.workers import WorkerPool
@@ -38,20 +39,17 @@ class VersionLoader:
         self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find, hub: Hub, desk: AlertDesk
     ) -> None:
         """`find` is `Repository.get`, for the steps of ensembles; `hub` is where predictions are watched."""
-        self._hub = hub
-        self._desk = desk
-        self._stats = stats
+        self._succession = Succession(stats, hub, desk)
         self._workers = workers
         self._cores = cores
         self._find = find
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._configs: dict[str, tuple[Fingerprint, ModelConfig | str]] = {}  # or why one cannot be read
-        self._retirements: dict[asyncio.Task[None], ServedModel] = {}
 
     @property
     def retiring(self) -> list[ServedModel]:
         """What serves no more and has yet to finish what it has."""
-        return list(self._retirements.values())
+        return self._succession.retiring
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the loader's thread."""
@@ -112,10 +110,11 @@ class VersionLoader:
                     model = serve_ensemble(found.name, item.version, config, item.path, self._find)
                 else:
                     model = await self._load(found, item, config)
-                self._take_over(versions, item, model)
+                self._succession.install(versions, model)
+                versions.tried[item.version] = item.fingerprint
             except Exception as error:  # a fault of one model must not stop the others
                 if isinstance(error, StepUnavailable) and item.version in versions.ready:
-                    self._retire(versions, versions.ready.pop(item.version))
+                    self._succession.retire(versions, versions.ready.pop(item.version))
                 if (
                     is_watched
                     and not found.is_ensemble
@@ -130,7 +129,7 @@ class VersionLoader:
         needed = {*wanted, *unrest, *versions.labels.values()}
         for version in [v for v in versions.ready if v not in needed] if wanted else []:
             versions.tried.pop(version, None)
-            self._retire(versions, versions.ready.pop(version))
+            self._succession.retire(versions, versions.ready.pop(version))
         for version in [v for v in versions.reasons if v not in found.versions]:
             del versions.reasons[version], versions.tried[version]
         for version in policy.missing(found.versions):
@@ -139,11 +138,7 @@ class VersionLoader:
 
     def retire_all(self, versions: Versions) -> list[asyncio.Task[None]]:
         """Serve a model no more; return what ends as its versions have answered what they had."""
-        models = list(versions.ready.values())
-        for known in (versions.ready, versions.reasons, versions.tried, versions.labels):
-            known.clear()
-        versions.publish()
-        return [self._retire(versions, model) for model in models]
+        return self._succession.retire_all(versions)
 
     def _config_of(self, found: Found) -> ModelConfig:
         """Return a model's configuration, read when its files have changed. Raises `ConfigError`."""
@@ -182,20 +177,6 @@ class VersionLoader:
         loaded = await self.call(LoadedModel, item.path, config, root)
         return serve_graph(found.name, item.version, loaded, self._workers)
 
-    def _take_over(self, versions: Versions, item: FoundVersion, model: ServedModel) -> None:
-        """Let a model take the place of the one with its number."""
-        former = versions.ready.get(item.version)
-        versions.ready[item.version] = model
-        versions.tried[item.version] = item.fingerprint
-        versions.reasons.pop(item.version, None)
-        self._stats.add((model.name, model.version), model.engine.stats)
-        log.info("model %s version %s is ready: batches of up to %d", model.name, model.version, model.max_batch_size)
-        model.alert(self._desk)
-        self._hub.add_model(model)
-        versions.publish()
-        if former is not None:
-            self._retire(versions, former)
-
     def _reject(self, versions: Versions, item: FoundVersion, error: Exception) -> None:
         """Keep and tell why a version is not served."""
         is_known = isinstance(error, ConfigError)
@@ -204,18 +185,3 @@ class VersionLoader:
             what = f"version {item.version} of model {versions.name}" if versions.ready else f"model {versions.name}"
             log.error("%s is not served: %s", what, reason, exc_info=None if is_known else error)
         versions.reasons[item.version] = reason
-
-    def _retire(self, versions: Versions, model: ServedModel) -> asyncio.Task[None]:
-        versions.retiring.append(model)
-        task = asyncio.create_task(self._see_out(versions, model))
-        self._retirements[task] = model
-        task.add_done_callback(self._retirements.pop)
-        return task
-
-    async def _see_out(self, versions: Versions, model: ServedModel) -> None:
-        """Close a model that no route leads to, once it has answered what it has."""
-        await model.retired()
-        self._hub.remove_model(model)
-        versions.retiring.remove(model)
-        self._stats.discard((model.name, model.version), model.engine.stats)
-        log.info("model %s version %s is retired", model.name, model.version)

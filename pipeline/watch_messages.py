@@ -99,6 +99,10 @@ class StatsUpdate(Struct):
         del topic, lists, inputs
         return self
 
+    def relayed(self, topic: object, *, inputs: bool) -> None:
+        """Return nothing: they are those of one process."""
+        del topic, inputs
+
 
 class AlertUpdate(Struct):
     """A rule of a model was met."""

@@ -64,12 +64,15 @@ class Number:
 
     def __init__(self, value: int) -> None:
         self.value = value
+        self.ts = float(value)
         self.encoded = 0
 
     def message(self, topic: Topic, *, lists: bool, inputs: bool) -> Shown:
         assert lists
         self.encoded += 1
         return Shown(topic.name, self.value, topic.n, inputs, topic.ended)
+
+    def relayed(self, topic: Topic, *, inputs: bool) -> None: ...
 
 
 class RecordingModel:

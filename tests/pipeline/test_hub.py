@@ -47,6 +47,20 @@ def test_a_watcher_gets_a_snapshot_and_then_the_latest_at_its_rate(hub: Hub, for
     assert hub.next_flush() == NEVER
 
 
+def test_who_comes_back_after_a_snapshot_gets_the_very_next_value(hub: Hub, form: Lines) -> None:
+    (topic,) = held(hub, "m/a")
+    topic.show(Number(1))
+    first, second = RecordingWatcher(form), RecordingWatcher(form)
+    hub.subscribe(first, ["m/*"], 10.0)
+    flush(hub, 0.0)
+    assert first.take() == [("m/a", 1)]
+    hub.leave(first)
+    topic.publish(Number(2))
+    hub.subscribe(second, ["m/*"], 10.0, since=first.position)
+    flush(hub, 1.0)
+    assert second.take() == [("m/a", 2)]
+
+
 def test_watchers_of_one_choice_share_what_is_encoded_and_packed(hub: Hub, form: Lines) -> None:
     topics = held(hub, *(f"m/{n}" for n in range(50)))
     watchers = [RecordingWatcher(form) for _ in range(200)]

