@@ -58,6 +58,7 @@ log = logging.getLogger("waterspout")
 
 SWITCH_INTERVAL = 0.0005  # seconds a finished worker waits for the interpreter at most; Python's default is 5 ms
 BACKLOG = 4096
+LAST_WORDS = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -170,6 +171,8 @@ class Server:
             async with asyncio.timeout_at(deadline):
                 for socket in self.heartbeat:
                     socket.go_away("shutting down")
+                if len(self.heartbeat):
+                    await asyncio.sleep(LAST_WORDS)
                 if self.cluster is not None:
                     await self.cluster.drain()
                 await self.repository.drained()
