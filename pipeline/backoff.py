@@ -1,5 +1,6 @@
 """How long to wait before something is tried again: exponential, with full jitter."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -16,9 +17,9 @@ class Backoff:
         self._chance = chance
         self.failures = 0
 
-    def next(self) -> float:
-        """Count a failure and return the seconds to wait."""
-        bound = min(self._longest, self._first * 2.0 ** min(self.failures, 64))
+    def next(self, longest: float = math.inf) -> float:
+        """Count a failure and return the seconds to wait, this time no more than `longest`."""
+        bound = min(self._longest, longest, self._first * 2.0 ** min(self.failures, 64))
         self.failures += 1
         return bound * self._chance()
 

@@ -17,10 +17,9 @@ from pipeline.errors import ConfigError
 from pipeline.fanout import Fanout
 from pipeline.gateway_link import GatewayLink
 from pipeline.hub import Hub
-from pipeline.persistence import persist
 from pipeline.redis_backbone import RedisBackbone
 from pipeline.redis_checks import RedisUnreachable, check
-from pipeline.remote_repository import WORKER, RemoteRepository
+from pipeline.remote_repository import RemoteRepository
 from pipeline.repository import Repository
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
@@ -29,7 +28,6 @@ from pipeline.worker import Worker
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS: Final = 2.0  # to say goodbye
-LOOK_EVERY: Final = 1.0  # seconds
 
 
 class Cluster:
@@ -45,7 +43,6 @@ class Cluster:
         self._settings = settings
         self._link: GatewayLink | None = None
         self._worker: Worker | None = None
-        self._looker: asyncio.Task[None] | None = None
         self._fanout = Fanout(self.backbone, self.name, hub, desk) if settings.role != "worker" else None
         self.repository: RemoteRepository | None = None
         self.collectors: list[Collector] = [BackboneCollector(self.backbone.link)]
@@ -98,8 +95,6 @@ class Cluster:
 
     async def start(self) -> None:
         """Join the others."""
-        if self._settings.role == "all":
-            self._looker = asyncio.create_task(persist(self._look, repr(self)), name="looks for redis")
         if self._link is not None and self.repository is not None:
             self._link.start()
             try:
@@ -123,12 +118,4 @@ class Cluster:
                 for part in (self._fanout, self._link, self._worker):
                     if part is not None:
                         await part.stop()
-        if self._looker is not None:
-            self._looker.cancel()
-            await asyncio.gather(self._looker, return_exceptions=True)
         await self.backbone.close()
-
-    async def _look(self) -> None:
-        """See whether the others can be reached, where nothing else would find out."""
-        await self.backbone.members(WORKER)
-        await asyncio.sleep(LOOK_EVERY)
