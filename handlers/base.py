@@ -13,6 +13,7 @@ import tornado.web
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
+from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.control_messages import Scraped
 from pipeline.errors import (
@@ -30,8 +31,6 @@ from pipeline.errors import (
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
-from pipeline.remote_repository import RemoteRepository
-from pipeline.repository import Repository
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
 from pipeline.stream import error_body
@@ -73,7 +72,7 @@ class ServerState:
     """What the doors work with."""
 
     settings: Settings
-    repository: Repository | RemoteRepository
+    repository: Catalogue
     heartbeat: Heartbeat
     stats: ServerStats
     budget: KeyBudget

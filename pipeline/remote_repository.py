@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,14 +10,13 @@ import msgspec
 from pipeline.alert_desk import AlertDesk
 from pipeline.backbone import Backbone
 from pipeline.batching import BatchPolicy
+from pipeline.catalogue import Catalogue
 from pipeline.cluster_messages import ForeignEntry
-from pipeline.errors import ConfigError, UnknownModel
+from pipeline.errors import ConfigError
 from pipeline.hub import Hub
-from pipeline.messages import ModelInfo
 from pipeline.model_cards import ModelCard, Shelf, WorkerCard, decode_card, offers, queue_of, shelves, spec_of
 from pipeline.persistence import persist
 from pipeline.remote_engine import MAX_ENTRY_ROWS, Carrier, RemoteEngine
-from pipeline.routes import Route
 from pipeline.served_model import ServedModel
 from pipeline.stats import ServerStats
 from pipeline.succession import Succession
@@ -31,7 +30,7 @@ FORGET_AFTER: Final = 60  # looks in a row that find no worker for a model: rows
 ELSEWHERE: Final = "models are loaded and unloaded at the workers, this is a gateway"
 
 
-class RemoteRepository:
+class RemoteRepository(Catalogue):
     """Models by name and version, after what live workers say of themselves. Belongs to the loop's thread."""
 
     def __init__(
@@ -46,12 +45,12 @@ class RemoteRepository:
         patience: float,
     ) -> None:
         """`shards`: queues per version; `patience`: seconds that a row waits for a worker."""
+        super().__init__()
         self._backbone = backbone
         self._carrier = carrier
         self._shards = shards
         self._patience = patience
         self._succession = Succession(stats, hub, desk)
-        self._models: dict[str, Versions] = {}
         self._cards: dict[tuple[str, str], bytes] = {}  # what each model was made of
         self._missed: dict[str, int] = {}  # looks in a row that have found no worker for a model
         self._known: dict[str, bytes] = {}  # the workers' cards as they came
@@ -62,47 +61,15 @@ class RemoteRepository:
     def __repr__(self) -> str:
         return f"<RemoteRepository workers={len(self._workers)} models={sorted(self._models)}>"
 
-    def __iter__(self) -> Iterator[ServedModel]:
-        """Iterate over the models that are ready, by name and version."""
-        return iter([m.ready[version] for m in self._sorted() for version in sorted(m.ready, key=int)])
-
     @property
     def workers(self) -> int:
         """How many workers there are."""
         return len(self._workers)
 
     @property
-    def broken(self) -> list[str]:
-        """Names of the models of which no version is ready, and one could not be loaded."""
-        return [versions.name for versions in self._sorted() if versions.reasons and not versions.ready]
-
-    def get(self, name: str, version: str | None = None) -> ServedModel:
-        """Return the newest ready version, or the one of a number or label. Raises as `Repository.get` does."""
-        return self._versions_of(name).get(version)
-
-    def route(self, name: str, version: str | None = None) -> Route:
-        """Return the way to the same, now and after swaps. Raises as `get` does."""
-        return self._versions_of(name).route(version)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the ready versions of a model, oldest first. Raises `UnknownModel`."""
-        return sorted(self._versions_of(name).ready, key=int)
-
-    def index(self) -> list[ModelInfo]:
-        """Describe every version of every model, ready or not."""
-        return [info for versions in self._sorted() for info in versions.infos()]
-
-    def describe(self, name: str, version: str | None = None) -> ModelInfo:
-        """Describe a model by what serves it, or one of its versions; ready or not. Raises `UnknownModel`."""
-        return self._versions_of(name).info(version)
-
-    def describe_all(self) -> list[ModelInfo]:
-        """Describe each model by what serves it."""
-        return [versions.info() for versions in self._sorted()]
-
-    def states(self) -> list[tuple[str, str, str]]:
-        """Return model, version and state of what `describe_all` tells of."""
-        return [(versions.name, *state) for versions in self._sorted() for state in versions.states()]
+    def retiring(self) -> list[ServedModel]:
+        """Models that serve no more and have yet to finish what they have."""
+        return self._succession.retiring
 
     async def load_all(self) -> None:
         """Look for workers, and go on looking. Raises `BackboneDown` where the first look is impossible."""
@@ -118,17 +85,11 @@ class RemoteRepository:
         del with_steps
         raise ConfigError(f"{name[:100]}: {ELSEWHERE}")
 
-    async def drained(self) -> None:
-        """Wait until no model has anything waiting or under way."""
-        while busy := [model for model in [*self, *self._succession.retiring] if model.engine.is_busy]:
-            await busy[0].engine.drained()
-
     def close(self) -> None:
-        """Refuse further rows."""
+        """Refuse further rows, and look for no more workers."""
         if self._task is not None:
             self._task.cancel()
-        for model in [*self, *self._succession.retiring]:
-            model.engine.close()
+        super().close()
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_EVERY)
@@ -232,12 +193,3 @@ class RemoteRepository:
     def _retire(self, versions: Versions) -> None:
         self._succession.retire_all(versions)
         self._cards = {place: card for place, card in self._cards.items() if place[0] != versions.name}
-
-    def _sorted(self) -> list[Versions]:
-        return [self._models[name] for name in sorted(self._models)]
-
-    def _versions_of(self, name: str) -> Versions:
-        versions = self._models.get(name)
-        if versions is None:
-            raise UnknownModel(f"model: {name[:128]!r} is not served")
-        return versions

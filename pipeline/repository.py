@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pipeline.alert_desk import AlertDesk
+from pipeline.catalogue import Catalogue
 from pipeline.errors import ConfigError, UnknownModel
 from pipeline.hub import Hub
-from pipeline.messages import ModelInfo
 from pipeline.model_folder import Found, Look, moving
-from pipeline.routes import Route
 from pipeline.served_model import ServedModel
 from pipeline.stats import ServerStats
 from pipeline.version_loader import VersionLoader
@@ -19,7 +18,7 @@ from pipeline.workers import WorkerPool
 log = logging.getLogger(__name__)
 
 
-class Repository:
+class Repository(Catalogue):
     """Models by name and version. All methods belong to the loop's thread; changes are made one after the other."""
 
     def __init__(
@@ -40,11 +39,11 @@ class Repository:
         `hub` is where predictions can be watched, `desk` takes alerts.
         Files are at rest when two looks, `settle_seconds` apart, find them equal.
         """
+        super().__init__()
         hub = hub or Hub()
         self._loader = VersionLoader(stats, workers, cores, self.get, hub, desk or AlertDesk(stats, hub))
         self._find = look
         self._settle_seconds = settle_seconds
-        self._models: dict[str, Versions] = {}
         self._loads_all = only is None
         self._chosen: dict[str, bool] = dict.fromkeys(only or (), True)  # what was said of single models
         self._done: dict[str, Found] = {}  # what the models were brought in line with
@@ -54,49 +53,14 @@ class Repository:
     def __repr__(self) -> str:
         return f"<Repository ready={[m.name for m in self._sorted() if m.ready]} broken={self.broken}>"
 
-    def __iter__(self) -> Iterator[ServedModel]:
-        """Iterate over the models that are ready, by name and version."""
-        return iter([m.ready[version] for m in self._sorted() for version in sorted(m.ready, key=int)])
-
-    def get(self, name: str, version: str | None = None) -> ServedModel:
-        """Return the newest ready version, or the one of a number or label.
-
-        Raises `UnknownModel`, or `ModelUnavailable` where there is one which cannot serve now.
-        """
-        return self._versions_of(name).get(version)
-
-    def route(self, name: str, version: str | None = None) -> Route:
-        """Return the way to the same, now and after swaps. Raises as `get` does."""
-        return self._versions_of(name).route(version)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the ready versions of a model, oldest first. Raises `UnknownModel`."""
-        return sorted(self._versions_of(name).ready, key=int)
-
-    def index(self) -> list[ModelInfo]:
-        """Describe every version of every model, ready or not."""
-        return [info for versions in self._sorted() for info in versions.infos()]
-
-    def describe(self, name: str, version: str | None = None) -> ModelInfo:
-        """Describe a model by what serves it, or one of its versions; ready or not. Raises `UnknownModel`."""
-        return self._versions_of(name).info(version)
-
-    def describe_all(self) -> list[ModelInfo]:
-        """Describe each model by what serves it."""
-        return [versions.info() for versions in self._sorted()]
-
-    def states(self) -> list[tuple[str, str, str]]:
-        """Return model, version and state of what `describe_all` tells of."""
-        return [(versions.name, *state) for versions in self._sorted() for state in versions.states()]
+    @property
+    def retiring(self) -> list[ServedModel]:
+        """Models that serve no more and have yet to finish what they have."""
+        return self._loader.retiring
 
     def known(self) -> list[Versions]:
         """Return what is known of each model, by name."""
         return self._sorted()
-
-    @property
-    def broken(self) -> list[str]:
-        """Names of the models of which no version is ready, and one could not be loaded."""
-        return [versions.name for versions in self._sorted() if versions.reasons and not versions.ready]
 
     async def load_all(self) -> None:
         """Look at the disk and load what is there, one after the other.
@@ -182,25 +146,10 @@ class Repository:
         if retired:
             await asyncio.wait(retired)
 
-    async def drained(self) -> None:
-        """Wait until no model has anything waiting or running."""
-        while busy := [model for model in [*self, *self._loader.retiring] if model.engine.is_busy]:
-            await busy[0].engine.drained()  # which may be the step of another
-
     def close(self) -> None:
         """Refuse further rows, and load nothing more."""
         self._loader.close()
-        for model in [*self, *self._loader.retiring]:
-            model.engine.close()
-
-    def _sorted(self) -> list[Versions]:
-        return [self._models[name] for name in sorted(self._models)]
-
-    def _versions_of(self, name: str) -> Versions:
-        versions = self._models.get(name)
-        if versions is None:
-            raise UnknownModel(f"model: {name[:128]!r} is not served")
-        return versions
+        super().close()
 
     def _serves(self, name: str) -> bool:
         return name in self._models and bool(self._models[name].ready)
