@@ -1,15 +1,16 @@
 """What carries rows from gateways to workers and their outcomes back: one interface, in memory and over Redis.
 
 A *queue* holds work: each entry goes to one worker at a time and stays until it is acknowledged, so it may come twice.
-A *box* holds the replies for one gateway, in order. *Members* say what they are, and are forgotten when they fall
-silent. Payloads are bytes whose meaning is the business of others.
+A *box* holds the replies for one gateway, in order. Queues and boxes of the same *shard* lie together, those of others
+may lie elsewhere: the shard is the number at the end of their names, as in `activity/1/0`. *Members* say what they are,
+and are forgotten when they fall silent. Payloads are bytes whose meaning is the business of others.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-Receive = Callable[[str, bytes], None]
+Receive = Callable[[bytes], None]
 
 
 class BackboneDown(Exception):
@@ -37,16 +38,18 @@ class Depth(NamedTuple):
     pending: int
 
 
+def shard_of(name: str) -> int:
+    """Return the shard of a queue or box by its name; what names none is of shard 0."""
+    number = name.rpartition("/")[2]
+    return int(number) if "/" in name and number.isdecimal() else 0
+
+
 class Backbone(Protocol):
     """All methods belong to the loop's thread; each raises `BackboneDown`, and what writes may raise `BackboneFull`."""
 
     @property
     def is_up(self) -> bool:
         """Whether the last that was tried succeeded."""
-
-    @property
-    def generation(self) -> str:
-        """What changes when all that was held may be gone: the store was restarted, or is another one."""
 
     @property
     def buried(self) -> int:
@@ -63,7 +66,10 @@ class Backbone(Protocol):
         """Return those of the ids whose entries have not been acknowledged."""
 
     async def take(self, queues: Sequence[str], worker: str, most: int, wait: float) -> list[Delivery]:
-        """Return up to `most` entries of each queue that no worker has had; wait for one up to `wait` seconds."""
+        """Return up to `most` entries of each queue that no worker has had; wait for one up to `wait` seconds.
+
+        All queues are of one shard.
+        """
 
     async def claim(self, queue: str, worker: str, idle: float, most: int) -> list[Delivery]:
         """Return entries that a worker has had for `idle` seconds without a word; they are this worker's now."""
@@ -87,7 +93,10 @@ class Backbone(Protocol):
         """Append to a box; return False where there is none: the gateway is gone."""
 
     async def settle(self, box: str, payloads: Sequence[bytes], queue: str, ids: Sequence[str]) -> bool:
-        """Do what `reply` and `done` do in one go; nothing is acknowledged before its reply is written."""
+        """Do what `reply` and `done` do in one go; nothing is acknowledged before its reply is written.
+
+        Box and queue are of one shard.
+        """
 
     async def replies(self, box: str, after: str, most: int, wait: float) -> list[tuple[str, bytes]]:
         """Return what came after an id (`""`: from the beginning) and forget all before; wait up to `wait` seconds."""
@@ -104,8 +113,8 @@ class Backbone(Protocol):
     async def publish(self, channel: str, payloads: Sequence[bytes]) -> None:
         """Tell those who listen now. What is told while a listener cannot be reached is lost to it."""
 
-    def listen(self, channels: Sequence[str], receive: Receive) -> AbstractAsyncContextManager[None]:
-        """Call `receive` with channel and payload of all that is published while the context is open."""
+    def listen(self, channel: str, receive: Receive) -> AbstractAsyncContextManager[None]:
+        """Call `receive` with all payloads that are published while the context is open."""
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -45,11 +45,11 @@ class Cluster:
         self._worker: Worker | None = None
         self._fanout = Fanout(self.backbone, self.name, hub, desk) if settings.role != "worker" else None
         self.repository: RemoteRepository | None = None
-        self.collectors: list[Collector] = [BackboneCollector(self.backbone.link)]
+        self.collectors: list[Collector] = [BackboneCollector(self.backbone.nodes)]
         if self._fanout is not None:
             self.collectors.append(FanoutCollector(self._fanout))
         if settings.role == "gateway":
-            self._link = GatewayLink(self.backbone, self.name, max_lag=settings.max_lag)
+            self._link = GatewayLink(self.backbone, self.name, shards=settings.shards, max_lag=settings.max_lag)
             self.repository = RemoteRepository(
                 stats,
                 self.backbone,
@@ -87,7 +87,7 @@ class Cluster:
         A process with models and sockets of its own does without one that does not answer, until it does.
         """
         try:
-            await check(self.backbone.link)
+            await check(self.backbone.nodes)
         except RedisUnreachable as error:
             if self._settings.role != "all":
                 raise

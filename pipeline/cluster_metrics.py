@@ -15,10 +15,21 @@ from pipeline.worker_link import WorkerLink
 class BackboneNumbers(Protocol):
     """What the connections to a backbone count."""
 
-    is_up: bool
-    reconnects: int
-    errors: int
-    round_trip_seconds: float
+    @property
+    def is_up(self) -> bool:
+        """Whether all can be reached."""
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made anew."""
+
+    @property
+    def errors(self) -> int:
+        """Commands that failed."""
+
+    @property
+    def round_trip_seconds(self) -> float:
+        """What the last answer took."""
 
 
 class BackboneCollector(Collector):

@@ -103,12 +103,11 @@ class Fanout:
                 await self._backbone.publish(CHANNEL, [seal(self.name, UNNUMBERED, encode(Bye()))])
 
     async def _listen(self) -> None:
-        async with self._backbone.listen([CHANNEL], self._receive):
+        async with self._backbone.listen(CHANNEL, self._receive):
             self._hears.set()
             await asyncio.Event().wait()
 
-    def _receive(self, channel: str, payload: bytes) -> None:
-        del channel
+    def _receive(self, payload: bytes) -> None:
         try:
             letter = decode_letter(payload)
         except ForeignLetter as error:

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from pipeline.backbone import Backbone, BackboneFull, Depth
 from pipeline.cluster_messages import ForeignEntry, decode_reply
 from pipeline.errors import ModelUnavailable, Overloaded, WaterspoutError
+from pipeline.model_cards import box_of
 from pipeline.persistence import persist
 from pipeline.remote_engine import RemoteEngine, Shipment
 
@@ -33,8 +35,8 @@ class GatewayLink:
     again under the same number. A worker may so run rows twice, and their owners hear of it once.
     """
 
-    def __init__(self, backbone: Backbone, gateway: str, *, max_lag: int) -> None:
-        """`gateway` names the box of this process; `max_lag`: entries that may wait in a queue for workers."""
+    def __init__(self, backbone: Backbone, gateway: str, *, shards: int, max_lag: int) -> None:
+        """`gateway` names this process, which has a box per shard; `max_lag`: entries that may wait in a queue."""
         self._backbone = backbone
         self.gateway = gateway
         self._max_lag = max_lag
@@ -46,7 +48,7 @@ class GatewayLink:
         self._waiting: dict[RemoteEngine, None] = {}  # to be told when what is on its way has left
         self._sweeper: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._after = ""  # the reply that was read last
+        self._after = [""] * shards  # the reply that was read last
         self._given_up: list[tuple[str, str]] = []  # queues and ids of entries that nobody waits for
         self.depths: dict[str, Depth] = {}  # of the queues that were used
         self.sent = 0  # entries
@@ -65,11 +67,8 @@ class GatewayLink:
 
     def start(self) -> None:
         """Begin to carry."""
-        steps: dict[str, Callable[[], Awaitable[None]]] = {
-            "sends": self._send,
-            "receives": self._receive,
-            "looks after": self._look,
-        }
+        steps = {"sends": self._send, "looks after": self._look}
+        steps |= {f"receives of {shard}": partial(self._receive, shard) for shard in range(len(self._after))}
         self._tasks = [
             asyncio.create_task(persist(step, f"{self!r} {what}"), name=f"gateway {what}")
             for what, step in steps.items()
@@ -151,9 +150,10 @@ class GatewayLink:
             if not shipment.left:  # was given up meanwhile
                 self._given_up.append((queue, entry_id))
 
-    async def _receive(self) -> None:
-        for entry_id, payload in await self._backbone.replies(self.gateway, self._after, REPLIES_AT_ONCE, LOOK_EVERY):
-            self._after = entry_id
+    async def _receive(self, shard: int) -> None:
+        box = box_of(self.gateway, shard)
+        for entry_id, payload in await self._backbone.replies(box, self._after[shard], REPLIES_AT_ONCE, LOOK_EVERY):
+            self._after[shard] = entry_id
             self._take_reply(payload)
 
     def _take_reply(self, payload: bytes) -> None:
@@ -172,10 +172,11 @@ class GatewayLink:
             self._forget(shipment)
 
     async def _look(self) -> None:
-        """Keep the box, see how far workers are behind, and send again what was lost."""
+        """Keep the boxes, see how far workers are behind, and send again what was lost."""
         await self._withdraw()
-        if await self._backbone.open_box(self.gateway, BOX_TTL):
-            self._after = ""
+        for shard in range(len(self._after)):
+            if await self._backbone.open_box(box_of(self.gateway, shard), BOX_TTL):
+                self._after[shard] = ""
         for queue in list(self.depths):
             depth = await self._backbone.depth(queue)
             if queue in self.depths:

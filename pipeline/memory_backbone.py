@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pipeline.backbone import BackboneDown, BackboneFull, Delivery, Depth, Receive
+from pipeline.backbone import BackboneDown, BackboneFull, Delivery, Depth, Receive, shard_of
 
 ENTRY_BYTES = 128  # what an entry is taken to cost beside its payload
 
@@ -51,13 +51,12 @@ class MemoryBackbone:
         self._clock = clock
         self._max_bytes = max_bytes
         self._is_up = True
-        self._losses = 0
         self._ids = itertools.count(1)
         self._news = asyncio.Event()  # set and cleared at once: wakes those who wait now
         self._queues: dict[str, _Queue] = {}
         self._boxes: dict[str, _Box] = {}
         self._members: dict[str, dict[str, tuple[float, bytes]]] = {}
-        self._listeners: list[tuple[frozenset[str], Receive]] = []
+        self._listeners: list[tuple[str, Receive]] = []
 
     def __repr__(self) -> str:
         depths = {name: (len(queue.waiting), len(queue.pending)) for name, queue in self._queues.items()}
@@ -67,11 +66,6 @@ class MemoryBackbone:
     def is_up(self) -> bool:
         """Whether it can be reached."""
         return self._is_up
-
-    @property
-    def generation(self) -> str:
-        """A name that changes when everything is forgotten."""
-        return f"memory-{self._losses}"
 
     def go_down(self) -> None:
         """Raise `BackboneDown` from all that is asked, and from all that waits."""
@@ -88,7 +82,6 @@ class MemoryBackbone:
         self._boxes.clear()
         self._members.clear()
         self.bytes_held = 0
-        self._losses += 1
 
     async def put(self, queue: str, payloads: Sequence[bytes]) -> list[str]:
         """Append all of the payloads, or none."""
@@ -110,8 +103,9 @@ class MemoryBackbone:
         return {entry_id for entry_id in ids if entry_id in held.waiting or entry_id in held.pending}
 
     async def take(self, queues: Sequence[str], worker: str, most: int, wait: float) -> list[Delivery]:
-        """Return up to `most` entries of each queue that no worker has had."""
+        """Return up to `most` entries of each queue of a shard that no worker has had."""
         self._check()
+        _check_together(*queues)
         await self._until(lambda: any(self._queue(name).waiting for name in queues), wait)
         return [self._deliver(name, worker, entry) for name in queues for entry in self._pop(name, most)]
 
@@ -171,6 +165,7 @@ class MemoryBackbone:
 
     async def settle(self, box: str, payloads: Sequence[bytes], queue: str, ids: Sequence[str]) -> bool:
         """Append to a box and forget the entries that are answered by that."""
+        _check_together(box, queue)
         is_wanted = await self.reply(box, payloads)
         self._remove(queue, ids)
         return is_wanted
@@ -207,15 +202,15 @@ class MemoryBackbone:
         self._check()
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            if channel in listener[0]:
+            if listener[0] == channel:
                 for payload in payloads:
-                    loop.call_soon(self._hand, listener, channel, payload)
+                    loop.call_soon(self._hand, listener, payload)
 
     @asynccontextmanager
-    async def listen(self, channels: Sequence[str], receive: Receive) -> AsyncIterator[None]:
+    async def listen(self, channel: str, receive: Receive) -> AsyncIterator[None]:
         """Call `receive` with what is published while the context is open."""
         self._check()
-        listener = (frozenset(channels), receive)
+        listener = (channel, receive)
         self._listeners.append(listener)
         try:
             yield
@@ -281,9 +276,14 @@ class MemoryBackbone:
         while held is not None and held.letters and held.letters[0][0] <= cursor:
             self.bytes_held -= _cost(held.letters.popleft()[1])
 
-    def _hand(self, listener: tuple[frozenset[str], Receive], channel: str, payload: bytes) -> None:
+    def _hand(self, listener: tuple[str, Receive], payload: bytes) -> None:
         if any(listener is other for other in self._listeners):
-            listener[1](channel, payload)
+            listener[1](payload)
+
+
+def _check_together(*names: str) -> None:
+    if len(set(map(shard_of, names))) > 1:
+        raise ValueError(f"{', '.join(names)}: expected names of one shard")
 
 
 def _cost(payload: bytes) -> int:

@@ -79,6 +79,11 @@ def queue_of(name: str, version: str, shard: int) -> str:
     return f"{name}/{version}/{shard}"
 
 
+def box_of(gateway: str, shard: int) -> str:
+    """Return the box that a gateway's replies from the queues of a shard go to."""
+    return f"{gateway}/{shard}"
+
+
 def tensor_cards(specs: Iterable[TensorSpec]) -> list[TensorCard]:
     """Return tensors as they travel."""
     return [TensorCard(spec.name, spec.dtype.name, list(spec.shape), spec.optional, spec.initializer) for spec in specs]

@@ -3,6 +3,8 @@
 import logging
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,9 +19,11 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from pipeline.backbone import BackboneDown
 from pipeline.errors import ConfigError
-from pipeline.redis_link import Command, RedisLink, describe
-from pipeline.redis_records import GROUP, Keys, parse_info, parse_version
+from pipeline.redis_link import ELSEWHERE, Command, RedisLink, describe
+from pipeline.redis_nodes import RedisNodes
+from pipeline.redis_records import GROUP, Keys, is_cluster, key_slot, parse_info, parse_version
 from pipeline.redis_url import named_files
 
 log = logging.getLogger(__name__)
@@ -38,38 +42,58 @@ def check_files(url: str) -> None:
             raise ConfigError(f"redis: {option}: {name} is not a file")
 
 
-async def check(link: RedisLink) -> None:
-    """Raise `ConfigError` with one line that names what is wrong, `RedisUnreachable` if nothing answers."""
-    probes = list(_probes(link.keys))
+async def check(nodes: RedisNodes) -> None:
+    """Raise `ConfigError` with one line that names what is wrong, `RedisUnreachable` if nothing answers.
+
+    Of a cluster every primary is looked at.
+    """
+    await _check_server(nodes.seed)
     try:
-        info, replication, memory = await link.converse(("INFO", "server"), ("INFO", "replication"), ("INFO", "memory"))
-        _check_server(link.place, parse_info(info), info)
-        if parse_info(replication).get("role") == "slave":
-            raise ConfigError(f"redis: {link.place} is a replica, which takes no writes; give its primary")
-        replies = await link.converse(*probes)
-    except (RedisError, OSError) as error:
-        raise _explained(link, error) from error
-    _check_replies(link.place, dict(zip(probes, replies, strict=True)))
+        owners = await nodes.owners()
+    except BackboneDown as error:
+        raise RedisUnreachable(str(error)) from error
+    for link, slot in owners:
+        if link.place != nodes.seed.place:
+            await _check_server(link)
+        await _check_rights(link, slot, nodes.has_sharded_channels)
+
+
+async def _check_server(link: RedisLink) -> None:
+    """Raise `ConfigError` for one that is too old, or takes no writes; warn of one that throws data away."""
+    with _explained(link):
+        info, replication, memory, slots = await link.converse(
+            ("INFO", "server"), ("INFO", "replication"), ("INFO", "memory"), ("CLUSTER", "SLOTS")
+        )
+    if isinstance(info, NoPermissionError):
+        raise ConfigError(f"redis: {link.place}: the user may not run INFO ({describe(info)})")
+    facts = parse_info(info)
+    version = facts.get("valkey_version") or facts.get("redis_version", "")
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    if parse_version(version) < OLDEST:
+        raise ConfigError(f"redis: {link.place} is {name} {version or 'of no known version'}, 6.2 or newer is needed")
+    if is_cluster(facts):
+        if isinstance(slots, NoPermissionError):
+            raise ConfigError(f"redis: {link.place}: the user may not run CLUSTER SLOTS ({describe(slots)})")
+    elif parse_info(replication).get("role") == "slave":
+        raise ConfigError(f"redis: {link.place} is a replica, which takes no writes; give its primary")
     policy = parse_info(memory).get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         log.warning("redis: %s throws data away when memory is short (maxmemory-policy %s)", link.place, policy)
 
 
-def _check_server(place: str, info: dict[str, str], reply: object) -> None:
-    if isinstance(reply, NoPermissionError):
-        raise ConfigError(f"redis: {place}: the user may not run INFO ({describe(reply)})")
-    version = info.get("valkey_version") or info.get("redis_version", "")
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    if parse_version(version) < OLDEST:
-        raise ConfigError(f"redis: {place} is {name} {version or 'of no known version'}, 6.2 or newer is needed")
-    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
-        raise ConfigError(f"redis: {place} belongs to a cluster, which is not supported; give a single {name}")
+async def _check_rights(link: RedisLink, slot: int, is_sharded: bool) -> None:
+    """Raise `ConfigError` for a command that is refused to us; `slot`: one that it has; `is_sharded`: its channels."""
+    probes = list(_probes(link.keys, slot if link.is_node else None, is_sharded))
+    with _explained(link):
+        replies = await link.converse(*probes)
+    _check_replies(link.place, dict(zip(probes, replies, strict=True)))
 
 
-def _probes(keys: Keys) -> Iterator[Command]:
+def _probes(keys: Keys, slot: int | None, is_sharded: bool) -> Iterator[Command]:
     """Give every command that is used, on keys of the same form, without a trace that stays."""
-    name = f"check-{uuid4().hex}"
-    stream, members = keys.queue(name), keys.members(name)
+    stem = f"check-{uuid4().hex}"
+    name = next(tag for n in count() if key_slot(tag := f"{stem}.{n}") == slot or slot is None)
+    stream, members = keys.rows(name, "check"), keys.members(name)
     yield "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM"
     yield "PEXPIRE", stream, 10_000
     yield ("MULTI",)
@@ -95,14 +119,19 @@ def _probes(keys: Keys) -> Iterator[Command]:
     yield "SET", keys.marker, uuid4().hex, "NX"
     yield "GET", keys.marker
     yield ("TIME",)
-    yield "PUBLISH", keys.channel(name), ""
-    yield "SUBSCRIBE", keys.channel(name)
+    sharded = "S" if is_sharded else ""
+    yield f"{sharded}PUBLISH", keys.channel(name), ""
+    yield f"{sharded}SUBSCRIBE", keys.channel(name)
     yield ("PING",)
-    yield "UNSUBSCRIBE", keys.channel(name)
+    yield f"{sharded}UNSUBSCRIBE", keys.channel(name)
 
 
 def _check_replies(place: str, replies: dict[Command, Any]) -> None:
-    refusals = {command: reply for command, reply in replies.items() if isinstance(reply, ResponseError)}
+    refusals = {
+        command: reply  # a node says of keys that are for all that another has them
+        for command, reply in replies.items()
+        if isinstance(reply, ResponseError) and not isinstance(reply, ELSEWHERE)
+    }
     if any(isinstance(reply, OutOfMemoryError) for reply in refusals.values()):
         log.warning("redis: %s has no memory left (maxmemory)", place)
         refusals = {command: reply for command, reply in refusals.items() if isinstance(reply, NoPermissionError)}
@@ -114,7 +143,16 @@ def _check_replies(place: str, replies: dict[Command, Any]) -> None:
         raise ConfigError(f"redis: {place}: {called} is refused: {describe(refusal).partition(',')[0]}")
 
 
-def _explained(link: RedisLink, error: Exception) -> ConfigError:
+@contextmanager
+def _explained(link: RedisLink) -> Iterator[None]:
+    """Raise `ConfigError` for what redis-py and the system raise."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise _explanation(link, error) from error
+
+
+def _explanation(link: RedisLink, error: Exception) -> ConfigError:
     place = link.place
     text = describe(error)
     causes = list(_causes(error))

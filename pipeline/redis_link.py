@@ -19,11 +19,19 @@ from weakref import WeakSet
 from redis.asyncio import BlockingConnectionPool, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from pipeline.backbone import BackboneDown, BackboneFull
 from pipeline.redis_records import Keys, ServerClock, parse_info
-from pipeline.redis_url import check_url, place
+from pipeline.redis_url import check_url, host, place
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +39,7 @@ Command = tuple[Any, ...]
 
 TIMEOUT = 5.0  # seconds that a reply, or making a connection, may take
 MAX_CONNECTIONS = 16  # of those that do not block
+ELSEWHERE = (MovedError, AskError, TryAgainError)  # what a node of a cluster says of keys that another has
 
 
 class NoGroup(BackboneDown):
@@ -40,10 +49,12 @@ class NoGroup(BackboneDown):
 class RedisLink:
     """Two pools: one for commands, one for those that block, each of which has a connection for itself."""
 
-    def __init__(self, url: str, keys: Keys, timeout: float = TIMEOUT) -> None:
-        """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet."""
+    def __init__(self, url: str, keys: Keys, timeout: float = TIMEOUT, *, is_node: bool = False) -> None:
+        """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet. `is_node`: of a cluster."""
         check_url(url)
         self.place = place(url)
+        self.host = host(url)
+        self.is_node = is_node
         self.is_tls = url.startswith("rediss:")
         self.keys = keys
         self.timeout = timeout
@@ -52,6 +63,7 @@ class RedisLink:
         self.info: dict[str, str] = {}  # what Redis said of itself when the last connection was made
         self.is_up = False
         self.errors = 0
+        self.strays = 0  # commands for slots that another node of a cluster has
         self.reconnects = 0
         self.round_trip_seconds = 0.0
         self._marker = ""
@@ -101,6 +113,8 @@ class RedisLink:
                 if str(reply).startswith(("NOGROUP", "UNBLOCKED")):
                     raise NoGroup(str(reply))
                 key = next((part for part in command if str(part).startswith(self.keys.prefix + ":")), "")
+                if isinstance(reply, ELSEWHERE):
+                    raise BackboneDown(f"redis: {self.place}: {command[0]} {key}: another node has the key now")
                 raise self._down(ResponseError(f"{command[0]} {key}: {reply}"))
         return replies
 
@@ -118,15 +132,19 @@ class RedisLink:
                 await self._blocking.release(connection)
 
     @property
-    def survey(self) -> tuple[Command, Command, Command]:
-        """What finds out whether the data are the same, and the time; the replies go to `note_survey`."""
-        return ("SET", self.keys.marker, uuid4().hex, "NX"), ("GET", self.keys.marker), ("TIME",)
+    def survey(self) -> tuple[Command, ...]:
+        """What finds out whether the data are the same, and the time; the replies go to `note_survey`.
+
+        The nodes of a cluster have no marker each: what they lost is noticed by their own id alone.
+        """
+        marker = self.keys.marker
+        return (*(() if self.is_node else (("SET", marker, uuid4().hex, "NX"), ("GET", marker))), ("TIME",))
 
     def note_survey(self, replies: list[Any]) -> None:
         """Take the replies to `survey`."""
-        _, marker, time = replies
-        if isinstance(marker, bytes):
-            self._marker = marker.decode("utf-8", "replace")
+        *markers, time = replies
+        if markers and isinstance(markers[-1], bytes):
+            self._marker = markers[-1].decode("utf-8", "replace")
         if isinstance(time, list):
             self.clock.note(time, monotonic())
 
@@ -154,6 +172,7 @@ class RedisLink:
                 replies = await _converse(connection, commands)
                 if any(isinstance(reply, ReadOnlyError) for reply in replies):  # its name may lead to a new primary now
                     await connection.disconnect(nowait=True)
+                self.strays += any(isinstance(reply, MovedError) for reply in replies)
             finally:
                 await pool.release(connection)
         return replies

@@ -2,25 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from pipeline.backbone import BackboneDown, Receive
 from pipeline.backoff import Backoff
-from pipeline.redis_link import RedisLink
+from pipeline.redis_nodes import RedisNodes
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def listening(link: RedisLink, channels: Mapping[bytes, str], receive: Receive) -> AsyncIterator[None]:
-    """Call `receive` for what comes on channels (Redis' name: ours) while the context is open.
+async def listening(nodes: RedisNodes, channel: str, receive: Receive) -> AsyncIterator[None]:
+    """Call `receive` for what comes on a channel while the context is open.
 
     Raises `BackboneDown` if the first try fails; after a later loss subscribes again, with backoff.
     """
     subscribed = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(_listen(link, channels, receive, subscribed), name="redis listens")
+    task = asyncio.create_task(_listen(nodes, channel, receive, subscribed), name="redis listens")
     try:
         await subscribed
         yield
@@ -30,21 +30,19 @@ async def listening(link: RedisLink, channels: Mapping[bytes, str], receive: Rec
             await task
 
 
-async def _listen(
-    link: RedisLink, channels: Mapping[bytes, str], receive: Receive, subscribed: asyncio.Future[None]
-) -> None:
+async def _listen(nodes: RedisNodes, channel: str, receive: Receive, subscribed: asyncio.Future[None]) -> None:
     backoff = Backoff()
     while True:
         try:
+            link = await nodes.of(channel)
             async with link.lease() as connection:
                 async with asyncio.timeout(link.timeout):
-                    await connection.send_command("SUBSCRIBE", *channels)
-                    for _ in channels:
-                        await connection.read_response()
+                    await connection.send_command("SSUBSCRIBE" if nodes.has_sharded_channels else "SUBSCRIBE", channel)
+                    await connection.read_response()
                 backoff.reset()
                 if not subscribed.done():
                     subscribed.set_result(None)
-                await _receive(connection, channels, receive, link.patience)
+                await _receive(connection, channel, receive, link.patience)
         except BackboneDown as error:
             if not subscribed.done():
                 subscribed.set_exception(error)
@@ -52,13 +50,16 @@ async def _listen(
         await asyncio.sleep(backoff.next())
 
 
-async def _receive(connection: Any, channels: Mapping[bytes, str], receive: Receive, patience: float) -> None:
-    """Pass on what comes. After `patience` seconds of silence Redis is asked for a word, and has as long to say it."""
+async def _receive(connection: Any, channel: str, receive: Receive, patience: float) -> None:
+    """Pass on what comes. After `patience` seconds of silence Redis is asked for a word, and has as long to say it.
+
+    Returns when the channel is another node's.
+    """
     is_asked = False
     while True:
         try:
             async with asyncio.timeout(patience):
-                kind, channel, *payload = await connection.read_response(disconnect_on_error=False)
+                kind, _, *payload = await connection.read_response(disconnect_on_error=False)
         except TimeoutError:
             if is_asked:
                 raise
@@ -66,8 +67,10 @@ async def _receive(connection: Any, channels: Mapping[bytes, str], receive: Rece
             await connection.send_command("PING")
             continue
         is_asked = False
-        if kind == b"message":
+        if kind == b"sunsubscribe":
+            return
+        if kind in (b"message", b"smessage"):
             try:
-                receive(channels[channel], payload[0])
+                receive(payload[0])
             except Exception:
-                log.exception("what came on %s could not be taken", channels[channel])
+                log.exception("what came on %s could not be taken", channel)

@@ -1,27 +1,39 @@
-"""What lies in Redis and how it is read: names of keys, ids of entries, cards, its clock. Pure."""
+"""What lies in Redis and how it is read: names of keys and their slots, ids of entries, cards, its clock. Pure."""
 
 import struct
+from binascii import crc_hqx
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from pipeline.backbone import shard_of
 
 GROUP = "workers"
 PAYLOAD = b"d"  # the one field of an entry
+
+SLOTS: Final = 16_384  # of every Redis Cluster
+NEAR: Final = 64  # slots
 
 _EXPIRY = struct.Struct(">Q")
 
 
 class Keys(NamedTuple):
-    """Names of keys. What is in braces decides the slot of Redis Cluster: each call stays within one."""
+    """Names of keys. What is in braces decides the slot: all of a shard lies together."""
 
     prefix: str
 
     def queue(self, name: str) -> str:
         """Return the key of a queue: a stream."""
-        return f"{self.prefix}:{{{name}}}:rows"
+        return self.rows(tag_of(shard_of(name)), name)
+
+    def rows(self, tag: str, name: str) -> str:
+        """Return the key of a stream in the slot of a tag."""
+        return f"{self.prefix}:{{{tag}}}:{name}:rows"
 
     def box(self, name: str) -> str:
         """Return the key of a box: a stream."""
-        return f"{self.prefix}:{{{name}}}:replies"
+        return f"{self.prefix}:{{{tag_of(shard_of(name))}}}:{name}:replies"
 
     def members(self, kind: str) -> str:
         """Return the key of the members of a kind: a hash."""
@@ -40,6 +52,24 @@ class Keys(NamedTuple):
     def marker(self) -> str:
         """The key of what is written once, and so tells whether data was lost."""
         return f"{self.prefix}:marker"
+
+
+@cache
+def tag_of(shard: int) -> str:
+    """Return the hash tag of a shard; those of any number of shards lie about evenly over the slots.
+
+    The slots wanted are a van der Corput sequence: 0, 1/2, 1/4, 3/4, ... of all.
+    """
+    bits = f"{shard:b}"
+    wanted = int(bits[::-1], 2) * SLOTS >> len(bits)
+    return next(tag for n in count() if 0 <= key_slot(tag := f"{shard}.{n}") - wanted < NEAR)
+
+
+def key_slot(key: str) -> int:
+    """Return the slot of a key in a Redis Cluster: the CRC16 (XMODEM) of its tag, or of all where it has none."""
+    _, brace, behind = key.partition("{")
+    tag, closing, _ = behind.partition("}")
+    return crc_hqx((tag if brace and closing and tag else key).encode(), 0) % SLOTS
 
 
 class ServerClock:
@@ -94,6 +124,23 @@ def parse_info(reply: Any) -> dict[str, str]:
         return {}
     lines = reply.decode("utf-8", "replace").splitlines()
     return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def parse_slots(reply: Sequence[Any], asked: str) -> list[tuple[int, int, tuple[str, int]]]:
+    """Return first and last slot, and host and port of the primary, of each range in a reply to CLUSTER SLOTS.
+
+    `asked`: the host that was asked, which stands for one that a node does not know of itself.
+    """
+    ranges = []
+    for first, last, (host, port, *_), *_ in reply:
+        name = (host or b"").decode("utf-8", "replace")
+        ranges.append((int(first), int(last), (asked if name in ("", "?") else name, int(port))))
+    return ranges
+
+
+def is_cluster(info: dict[str, str]) -> bool:
+    """Return whether a Redis that says this of itself is a node of a cluster."""
+    return "cluster" in (info.get("redis_mode"), info.get("server_mode"))
 
 
 def parse_version(text: str) -> tuple[int, ...]:

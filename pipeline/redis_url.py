@@ -35,6 +35,19 @@ def place(url: str) -> str:
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
 
 
+def host(url: str) -> str:
+    """Return the host of a well-formed URL; empty for the path of a socket."""
+    return _split(url).hostname or ""
+
+
+def at(url: str, host: str, port: int) -> str:
+    """Return a well-formed URL that leads to another host, with the same user, password and options."""
+    parts = _split(url)
+    user, at_sign, _ = parts.netloc.rpartition("@")
+    name = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=f"{user}{at_sign}{name}:{port}").geturl()
+
+
 def named_files(url: str) -> dict[str, str]:
     """Return the files that a well-formed URL names, by option."""
     return {name: value for name, value in parse_qsl(_split(url).query) if name in FILES}

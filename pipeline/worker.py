@@ -25,12 +25,12 @@ class Worker:
     def __init__(
         self, backbone: Backbone, repository: Repository, name: str, *, shards: int, claim_seconds: float
     ) -> None:
-        """`name` is its own among all workers; `shards`: queues per version."""
+        """`name` is its own among all workers; `shards`: queues per version, which may lie in different places."""
         self._backbone = backbone
         self._repository = repository
         self._shards = shards
         self.name = name
-        self.link = WorkerLink(backbone, name, self.queues, claim_seconds=claim_seconds)
+        self.link = WorkerLink(backbone, name, self.queues, shards=shards, claim_seconds=claim_seconds)
         self._announcer: asyncio.Task[None] | None = None
         self._announced: dict[tuple[str, str], ServedModel] = {}  # what gateways may send rows for; held open
         self._gone_at: dict[tuple[str, str], float] = {}  # when they were told that a version is not served any more

@@ -1,19 +1,22 @@
 """A worker's end of the backbone: entries come in, their rows join the batches of the local engines, replies go out."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from pipeline.backbone import Backbone, Delivery
+from pipeline.backbone import Backbone, Delivery, shard_of
 from pipeline.batching import NEVER
 from pipeline.cluster_messages import FORMAT, Entry, Failed, ForeignEntry, Outputs, Reply, decode_entry, encode
 from pipeline.cluster_rows import pack_outputs, unpack_columns, unpack_shapes
 from pipeline.errors import InferenceFailed, WaterspoutError
 from pipeline.job import Job
+from pipeline.model_cards import box_of
 from pipeline.persistence import persist
 from pipeline.results import BatchResult
 from pipeline.served_model import ServedModel
@@ -107,9 +110,15 @@ class WorkerLink:
     """
 
     def __init__(
-        self, backbone: Backbone, worker: str, models: Callable[[], Mapping[str, ServedModel]], *, claim_seconds: float
+        self,
+        backbone: Backbone,
+        worker: str,
+        models: Callable[[], Mapping[str, ServedModel]],
+        *,
+        shards: int,
+        claim_seconds: float,
     ) -> None:
-        """`models` returns what is served now, by the names of their queues."""
+        """`models` returns what is served now, by the names of their queues, which are of so many `shards`."""
         self._backbone = backbone
         self.worker = worker
         self._models = models
@@ -124,7 +133,7 @@ class WorkerLink:
         self._idle.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._takers: list[asyncio.Task[None]] = []
-        self._taking = asyncio.Lock()
+        self._taking = [asyncio.Lock() for _ in range(shards)]
         self._last_chance: tuple[str, str] | None = None  # an entry that nothing else is taken over beside
         self._is_acknowledged = asyncio.Event()
         self.entries = 0
@@ -146,7 +155,8 @@ class WorkerLink:
 
     def start(self) -> None:
         """Begin to take entries."""
-        self._takers = [self._begin("takes", self._take), self._begin("claims", self._claim)]
+        takes = [self._begin(f"takes of {shard}", partial(self._take, shard)) for shard in range(len(self._taking))]
+        self._takers = [*takes, self._begin("claims", self._claim)]
         self._tasks = [
             self._begin("keeps", self._keep),
             self._begin("replies", self._reply),
@@ -154,7 +164,9 @@ class WorkerLink:
 
     async def drain(self) -> None:
         """Take nothing more; return when all that was taken is answered and acknowledged."""
-        async with self._taking:  # an entry that comes is not to wait until others take it over
+        async with contextlib.AsyncExitStack() as stack:
+            for taking in self._taking:  # an entry that comes is not to wait until others take it over
+                await stack.enter_async_context(taking)
             await _cancelled(self._takers)
         await self._idle.wait()
 
@@ -168,20 +180,21 @@ class WorkerLink:
         if _place(delivery) not in self._held:
             return
         self._let_go(held)
-        self._replies.append((delivery, held.entry.gateway, held.reply(self.worker)))
+        self._replies.append((delivery, _box(delivery, held.entry), held.reply(self.worker)))
         self._has_mail.set()
 
     def _begin(self, what: str, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         return asyncio.create_task(persist(step, f"{self!r} {what}"), name=f"worker {what}")
 
-    async def _take(self) -> None:
+    async def _take(self, shard: int) -> None:
         await self._has_room.wait()
         models = self._models()
-        if not models:
+        queues = [queue for queue in models if shard_of(queue) == shard]
+        if not queues:
             await asyncio.sleep(WAIT)
             return
-        async with self._taking:
-            await self._handle(await self._backbone.take(list(models), self.worker, ENTRIES_AT_ONCE, WAIT), models)
+        async with self._taking[shard]:
+            await self._handle(await self._backbone.take(queues, self.worker, ENTRIES_AT_ONCE, WAIT), models)
 
     async def _claim(self) -> None:
         """Take entries over one by one, the last time that they may come each alone.
@@ -259,7 +272,7 @@ class WorkerLink:
         if entry is not None:
             error = InferenceFailed(f"the event was given up: {reason}")
             parts: list[Any] = [Failed(None, error.code, str(error))]
-            await self._backbone.reply(entry.gateway, [encode(Reply(FORMAT, entry.number, self.worker, parts))])
+            await self._backbone.reply(_box(delivery, entry), [encode(Reply(FORMAT, entry.number, self.worker, parts))])
         await self._backbone.bury(delivery, reason)
 
     async def _reply(self) -> None:
@@ -281,6 +294,10 @@ class WorkerLink:
     def _settle_idle(self) -> None:
         if not self._held and not self._replies:
             self._idle.set()
+
+
+def _box(delivery: Delivery, entry: Entry) -> str:
+    return box_of(entry.gateway, shard_of(delivery.queue))
 
 
 def _place(delivery: Delivery) -> tuple[str, str]:

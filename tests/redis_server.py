@@ -41,10 +41,12 @@ def free_port() -> int:
 class RedisServer:
     """One server that keeps port and data over restarts."""
 
-    def __init__(self, folder: Path, *options: str, binary: Path | None = None, data: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *options: str, binary: Path | None = None, data: bool = True, port: int | None = None
+    ) -> None:
         """`data`: what is written is on disk before it is answered, so that even SIGKILL loses nothing."""
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.socket = folder / "redis.sock"
         self.log: list[str] = []
         self.process: subprocess.Popen[str] | None = None
@@ -92,6 +94,11 @@ class RedisServer:
         """End it at once."""
         self._end(signal.SIGKILL)
 
+    def end(self) -> None:
+        """End it, if it runs."""
+        if self.process is not None:
+            self.kill()
+
     def lose_data(self) -> None:
         """Remove what lies on disk, while it does not run."""
         assert self.process is None
@@ -110,6 +117,15 @@ class RedisServer:
         """Run a command, and return its reply with bytes as they are."""
         with closing(redis.Redis(port=self.port, password=self._password, protocol=2)) as client:
             return client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+
+    def raw(self, *arguments: Any) -> Any:
+        """Run a command, and return its reply as it is on the wire."""
+        connection: Any = redis.Connection(port=self.port, password=self._password, protocol=2)  # type: ignore[no-untyped-call]
+        try:
+            connection.send_command(*arguments)
+            return connection.read_response()
+        finally:
+            connection.disconnect()
 
     def set(self, name: str, value: str | int) -> None:
         """Change its configuration."""
@@ -137,12 +153,13 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(folder: Path, *options: str, binary: Path | None = None, data: bool = True) -> Iterator[RedisServer]:
+def running_redis(
+    folder: Path, *options: str, binary: Path | None = None, data: bool = True, port: int | None = None
+) -> Iterator[RedisServer]:
     """Give a server that runs, and end it."""
-    server = RedisServer(folder, *options, binary=binary, data=data)
+    server = RedisServer(folder, *options, binary=binary, data=data, port=port)
     server.start()
     try:
         yield server
     finally:
-        if server.process is not None:
-            server.kill()
+        server.end()

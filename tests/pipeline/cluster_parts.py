@@ -47,7 +47,7 @@ class Gateway:
     def __init__(self, backbone: Backbone, name: str, *, patience: float, max_lag: int = 1000, shards: int = 1) -> None:
         self.stats = ServerStats()
         self.hub = Hub()
-        self.link = GatewayLink(backbone, name, max_lag=max_lag)
+        self.link = GatewayLink(backbone, name, shards=shards, max_lag=max_lag)
         self.repository = RemoteRepository(
             self.stats, backbone, self.link, self.hub, AlertDesk(self.stats, self.hub), shards=shards, patience=patience
         )

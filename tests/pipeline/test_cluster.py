@@ -159,7 +159,7 @@ def test_foreign_bytes_are_dead_letters_and_no_more(tmp_path: Path) -> None:
             "lookup/1/0", [b"", b"\xff", b"cos\nsystem\n(S'true'\ntR.", encode(Reply(1, 1, "x", []))]
         )
         await cluster.backbone.reply(
-            "g", [b"", b"\xff" * 100, encode(Reply(FORMAT, 12345, "x", [Failed(None, "?", "")]))]
+            "g/0", [b"", b"\xff" * 100, encode(Reply(FORMAT, 12345, "x", [Failed(None, "?", "")]))]
         )
         assert values(await gateway.begin("lookup", rows(1))) == [10.0]
         await until(lambda: worker.link.dead_letters == 4)
@@ -174,7 +174,7 @@ def test_a_reply_that_comes_twice_is_told_once(tmp_path: Path) -> None:
         gateway = await cluster.gateway("g", "lookup")
         assert values(await gateway.begin("lookup", rows(1))) == [10.0]
         await cluster.backbone.reply(
-            "g", [encode(Reply(FORMAT, 1, "zombie", [Failed(None, "inference_failed", "late")]))]
+            "g/0", [encode(Reply(FORMAT, 1, "zombie", [Failed(None, "inference_failed", "late")]))]
         )
         await until(lambda: gateway.link.duplicates == 1)
         assert values(await gateway.begin("lookup", rows(2))) == [20.0]

@@ -227,7 +227,7 @@ def test_a_reply_that_does_not_fit_fails_its_rows(tmp_path: Path) -> None:
         outcome = gateway.begin("lookup", rows(1))
         await until_depth(cluster, 1)
         parts = [[0, None, [[[1, -1, -1], b"\x00" * 4]], 0.0, 1]]
-        await cluster.backbone.reply("g", [encode([FORMAT, 1, "x", parts])])  # type: ignore[arg-type]
+        await cluster.backbone.reply("g/0", [encode([FORMAT, 1, "x", parts])])  # type: ignore[arg-type]
         with pytest.raises(InferenceFailed, match="does not fit"):
             await outcome
 

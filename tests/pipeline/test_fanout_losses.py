@@ -24,7 +24,7 @@ class Unreliable(MemoryBackbone):
     def __init__(self) -> None:
         super().__init__()
         self.deaf: set[int] = set()  # listeners that hear nothing now
-        self.late: list[tuple[int, str, bytes]] = []
+        self.late: list[tuple[int, bytes]] = []
         self.is_late = False
         self.drops = 0  # numbered letters that nobody will hear
 
@@ -39,16 +39,16 @@ class Unreliable(MemoryBackbone):
                 if at in self.deaf:
                     continue
                 if self.is_late:
-                    self.late.append((at, channel, payload))
+                    self.late.append((at, payload))
                 else:
-                    loop.call_soon(self._hand, listener, channel, payload)
+                    loop.call_soon(self._hand, listener, payload)
 
     def deliver_late(self) -> None:
         """Deliver what is late, the last first."""
         self.is_late = False
         late, self.late = self.late, []
-        for at, channel, payload in reversed(late):
-            self._hand(self._listeners[at], channel, payload)
+        for at, payload in reversed(late):
+            self._hand(self._listeners[at], payload)
 
 
 OPS = st.one_of(

@@ -95,7 +95,7 @@ async def test_while_it_is_down_nothing_can_be_done_and_nobody_waits() -> None:
     for call in calls:
         with pytest.raises(BackboneDown):
             await call()  # type: ignore[misc]
-    listening: AbstractAsyncContextManager[None] = backbone.listen(["c"], lambda *_: None)
+    listening: AbstractAsyncContextManager[None] = backbone.listen("c", lambda _: None)
     with pytest.raises(BackboneDown):
         await listening.__aenter__()
     assert not backbone.is_up
@@ -103,16 +103,22 @@ async def test_while_it_is_down_nothing_can_be_done_and_nobody_waits() -> None:
     assert [d.payload for d in await backbone.take(["q"], "w", 1, 0)] == [b"a"]
 
 
-async def test_a_store_that_forgets_is_another_generation() -> None:
+async def test_a_store_that_forgets_has_nothing() -> None:
     backbone = MemoryBackbone()
-    before = backbone.generation
     ids = await backbone.put("q", [b"a"])
     await backbone.open_box("b", 60)
     backbone.forget()
-    assert backbone.generation != before
     assert await backbone.holds("q", ids) == set()
     assert not await backbone.reply("b", [b"x"])
     assert backbone.bytes_held == 0
+
+
+async def test_one_call_stays_within_a_shard() -> None:
+    backbone = MemoryBackbone()
+    with pytest.raises(ValueError, match="one shard"):
+        await backbone.take(["q/0", "q/1"], "w", 1, 0)
+    with pytest.raises(ValueError, match="one shard"):
+        await backbone.settle("b/1", [b""], "q/2", ["1"])
 
 
 async def test_bytes_are_given_back_in_every_way() -> None:

@@ -8,13 +8,15 @@ import pytest
 
 from pipeline.backbone import Backbone, BackboneDown, Depth
 from pipeline.redis_backbone import RedisBackbone
+from pipeline.redis_records import Keys, tag_of
 from tests.redis_server import RedisServer, binaries, running_redis
 
 from .backbone_contract import BackboneContract
 from .queue_contract import Open
 from .redis_parts import backbone_at, opener
 
-ROWS = "ws:{q}:rows"
+KEYS = Keys("ws")
+ROWS, REPLIES = KEYS.queue("q"), KEYS.box("b")
 
 
 @pytest.fixture(scope="module", params=binaries().items(), ids=lambda item: item[0])
@@ -43,7 +45,7 @@ class TestRedisBackbone(BackboneContract):
 
     async def dead_letters(self, backbone: Backbone) -> list[tuple[str, str, int, str, bytes]]:
         assert isinstance(backbone, RedisBackbone)
-        (entries,) = await backbone.link.run(("XRANGE", "ws:dead", "-", "+"))
+        (entries,) = await backbone.nodes.seed.run(("XRANGE", "ws:dead", "-", "+"))
         letters = [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in entries]
         assert all(list(letter) == [b"queue", b"id", b"count", b"reason", b"payload"] for letter in letters)
         return [
@@ -58,18 +60,18 @@ async def test_it_passes_its_own_checks_and_leaves_nothing(server: RedisServer) 
         assert server.command("KEYS", "*") == [b"ws:marker"]
 
 
-async def test_keys_lie_below_the_prefix_and_in_the_slot_of_their_name(server: RedisServer) -> None:
+async def test_keys_lie_below_the_prefix_and_in_the_slot_of_their_shard(server: RedisServer) -> None:
     async with backbone_at(server.url, "other.one") as backbone:
         await backbone.put("m/1/0", [b"a"])
         (taken,) = await backbone.take(["m/1/0"], "w", 1, 5)
-        await backbone.open_box("g", 5)
+        await backbone.open_box("g/3", 5)
         await backbone.announce("worker", "w", b"", 5)
         await backbone.bury(taken, "poison")
         assert sorted(server.command("KEYS", "*")) == [
             b"other.one:dead",
             b"other.one:marker",
-            b"other.one:{g}:replies",
-            b"other.one:{m/1/0}:rows",
+            f"other.one:{{{tag_of(0)}}}:m/1/0:rows".encode(),
+            f"other.one:{{{tag_of(3)}}}:g/3:replies".encode(),
             b"other.one:{worker}:members",
         ]
     async with backbone_at(server.url) as elsewhere:
@@ -102,12 +104,12 @@ async def test_a_worker_that_waits_goes_on_when_all_is_lost(server: RedisServer)
 async def test_flushing_changes_the_generation_without_a_reconnect(server: RedisServer) -> None:
     async with backbone_at(server.url) as one, backbone_at(server.url) as other:
         await one.open_box("b", 5)
-        before = one.generation
+        before = one.nodes.seed.generation
         server.command("FLUSHALL")
         assert await one.open_box("b", 5)
         await other.announce("worker", "w", b"", 5)
-        assert one.generation == other.generation != before
-        assert one.link.reconnects == 0
+        assert one.nodes.seed.generation == other.nodes.seed.generation != before
+        assert one.nodes.reconnects == 0
 
 
 async def test_what_is_not_ours_in_a_queue_is_buried_and_counted(server: RedisServer) -> None:
@@ -124,7 +126,7 @@ async def test_what_is_not_ours_in_a_queue_is_buried_and_counted(server: RedisSe
 async def test_foreign_entries_alone_do_not_end_the_wait(server: RedisServer) -> None:
     async with backbone_at(server.url) as backbone:
         await backbone.open_box("b", 5)
-        for key in (ROWS, "ws:{b}:replies"):
+        for key in (ROWS, REPLIES):
             server.command("XADD", key, "*", "hello", "world")
         assert await backbone.take(["q"], "w", 10, 0.1) == []
         assert await backbone.replies("b", "", 10, 0.1) == []
@@ -160,7 +162,7 @@ async def test_members_that_are_none_are_passed_over(server: RedisServer) -> Non
         assert server.command("HLEN", "ws:{worker}:members") == 1
 
 
-@pytest.mark.parametrize("key", [ROWS, "ws:{b}:replies", "ws:{worker}:members", "ws:dead", "ws:marker"])
+@pytest.mark.parametrize("key", [ROWS, REPLIES, "ws:{worker}:members", "ws:dead", "ws:marker"])
 async def test_a_key_of_another_type_is_named_and_breaks_nothing_else(server: RedisServer, key: str) -> None:
     async with backbone_at(server.url) as backbone:
         await backbone.put("other", [b"a"])
@@ -169,7 +171,7 @@ async def test_a_key_of_another_type_is_named_and_breaks_nothing_else(server: Re
         server.command("SADD", key, "x")
         failing = {
             ROWS: lambda: backbone.take(["q"], "w", 1, 0),
-            "ws:{b}:replies": lambda: backbone.open_box("b", 5),
+            REPLIES: lambda: backbone.open_box("b", 5),
             "ws:{worker}:members": lambda: backbone.announce("worker", "w", b"", 5),
             "ws:dead": lambda: backbone.bury(other, "poison"),
         }
@@ -208,15 +210,15 @@ async def test_without_memory_a_dead_letter_is_lost_and_its_entry_gone(
 async def test_a_receiver_that_fails_hears_the_next(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def receive(_: str, payload: bytes) -> None:
+    def receive(payload: bytes) -> None:
         if payload == b"bad":
             raise ValueError("bad")
         heard.put_nowait(payload)
 
-    async with backbone_at(server.url) as backbone, backbone.listen(["c"], receive):
+    async with backbone_at(server.url) as backbone, backbone.listen("c", receive):
         await backbone.publish("c", [b"bad", b"good"])
         assert await heard.get() == b"good"
-    assert "what came on c could not be taken" in caplog.text
+    assert "what came on ws:{c}:news could not be taken" in caplog.text
 
 
 async def test_after_closing_nothing_connects_again(server: RedisServer) -> None:
@@ -261,7 +263,7 @@ async def test_queues_and_boxes_do_not_live_for_ever(server: RedisServer) -> Non
         server.command("PERSIST", ROWS)
         await backbone.claim("q", "w", 60, 1)
         assert 0 < server.command("PTTL", ROWS) <= 7 * 86_400_000
-        assert 0 < server.command("PTTL", "ws:{b}:replies") <= 60_000
+        assert 0 < server.command("PTTL", REPLIES) <= 60_000
         assert 0 < server.command("PTTL", "ws:{worker}:members") <= 86_400_000
 
 

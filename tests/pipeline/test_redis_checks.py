@@ -91,7 +91,7 @@ async def test_a_user_with_only_what_is_needed_is_enough(server: RedisServer) ->
         await backbone.put("q", [b"a", b"b"])
         first, _ = await backbone.take(["q"], "w", 10, 5)
         await backbone.bury(first, "poison")
-        async with backbone.listen(["c"], lambda *_: None):
+        async with backbone.listen("c", lambda _: None):
             await backbone.publish("c", [b"x"])
 
 
@@ -117,11 +117,6 @@ async def test_a_database_that_is_not_there_is_named(server: RedisServer) -> Non
 async def test_a_replica_is_refused(server: RedisServer, tmp_path: Path) -> None:
     with running_redis(tmp_path, "--replicaof", f"127.0.0.1 {server.port}", data=False) as replica:
         assert "is a replica" in str(await refusal(replica.url))
-
-
-async def test_a_member_of_a_cluster_is_refused(tmp_path: Path) -> None:
-    with running_redis(tmp_path, "--cluster-enabled", "yes", data=False) as member:
-        assert "belongs to a cluster" in str(await refusal(member.url))
 
 
 async def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.redis_backbone import RedisBackbone
 from tests.redis_server import RedisServer, running_redis
 from tests.slow_proxy import SlowProxy
 
-from .redis_parts import backbone_at
+from .redis_parts import backbone_at, heard_again, succeeded
 
 QUICK = 0.5  # seconds
 
@@ -33,34 +33,10 @@ def through(proxy: SlowProxy) -> str:
     return f"redis://127.0.0.1:{proxy.port}"
 
 
-async def recovered(backbone: RedisBackbone) -> None:
-    """Call again until it succeeds, as all do who have work to do."""
-    while True:
-        try:
-            await backbone.members("worker")
-        except BackboneDown:
-            await asyncio.sleep(0.02)
-        else:
-            return
-
-
 @asynccontextmanager
 async def echo(backbone: RedisBackbone, heard: "asyncio.Queue[bytes]") -> AsyncIterator[None]:
-    async with backbone.listen(["c"], lambda _, payload: heard.put_nowait(payload)):
+    async with backbone.listen("c", heard.put_nowait):
         yield
-
-
-async def heard_again(backbone: RedisBackbone, heard: "asyncio.Queue[bytes]") -> None:
-    """Publish until it is heard."""
-    while True:
-        try:
-            await backbone.publish("c", [b"after"])
-            while await asyncio.wait_for(heard.get(), 0.1) != b"after":
-                pass
-        except (BackboneDown, TimeoutError):
-            continue
-        else:
-            return
 
 
 async def test_killed_and_started_with_its_data_nothing_that_was_put_is_lost(server: RedisServer) -> None:
@@ -69,23 +45,23 @@ async def test_killed_and_started_with_its_data_nothing_that_was_put_is_lost(ser
         await backbone.open_box("b", 60)
         await backbone.reply("b", [b"1"])
         (first,) = await backbone.take(["q"], "w", 1, 5)
-        before = backbone.generation
+        before = backbone.nodes.seed.generation
         server.kill()
         with pytest.raises(BackboneDown):
             await backbone.put("q", [b"c"])
         was_up = backbone.is_up
         server.start()
-        await recovered(backbone)
+        await succeeded(lambda: backbone.members("worker"))
         assert (was_up, backbone.is_up) == (False, True)
-        assert backbone.generation != before
-        assert backbone.generation.partition(":")[2] == before.partition(":")[2]
+        assert backbone.nodes.seed.generation != before
+        assert backbone.nodes.seed.generation.partition(":")[2] == before.partition(":")[2]
         assert await backbone.holds("q", ids) == set(ids)
         assert await backbone.depth("q") == Depth(1, 1)
         assert [d.count for d in await backbone.claim("q", "w2", 0, 10)] == [2]
         assert [d.payload for d in await backbone.take(["q"], "w2", 10, 5)] == [b"b"]
         assert [letter for _, letter in await backbone.replies("b", "", 10, 5)] == [b"1"]
-        assert backbone.link.reconnects > 0
-        assert backbone.link.errors > 0
+        assert backbone.nodes.reconnects > 0
+        assert backbone.nodes.errors > 0
         assert first.id in ids
 
 
@@ -94,13 +70,13 @@ async def test_killed_and_started_without_its_data_all_works_anew(server: RedisS
         ids = await backbone.put("q", [b"a"])
         await backbone.take(["q"], "w", 1, 5)
         await backbone.open_box("b", 60)
-        before = backbone.generation
+        before = backbone.nodes.seed.generation
         server.kill()
         server.lose_data()
         server.start()
-        await recovered(backbone)
+        await succeeded(lambda: backbone.members("worker"))
         assert not await backbone.reply("b", [b"late"])
-        assert backbone.generation.partition(":")[2] != before.partition(":")[2]
+        assert backbone.nodes.seed.generation.partition(":")[2] != before.partition(":")[2]
         assert await backbone.holds("q", ids) == set()
         await backbone.done("q", ids)
         assert await backbone.open_box("b", 60)
@@ -136,8 +112,8 @@ async def test_nothing_there_is_told_to_callers_and_listeners(tmp_path: Path) ->
         with pytest.raises(BackboneDown, match=f"127.0.0.1:{server.port}: Connection refused"):
             await backbone.put("q", [b"a"])
         with pytest.raises(BackboneDown):
-            await backbone.listen(["c"], lambda *_: None).__aenter__()
-        assert backbone.generation == ":"
+            await backbone.listen("c", lambda _: None).__aenter__()
+        assert backbone.nodes.seed.generation == ":"
 
 
 async def test_a_frozen_server_is_noticed_and_its_return_too(server: RedisServer) -> None:
@@ -151,7 +127,7 @@ async def test_a_frozen_server_is_noticed_and_its_return_too(server: RedisServer
             assert isinstance(result, BackboneDown)
         assert asyncio.get_running_loop().time() - started < 4 * QUICK
         server.resume()
-        await recovered(backbone)
+        await succeeded(lambda: backbone.members("worker"))
         assert await backbone.depth("q") == Depth(1, 0)
         await heard_again(backbone, heard)
 
@@ -188,7 +164,7 @@ async def test_a_quiet_listener_is_not_taken_for_a_dead_one(server: RedisServer,
         await sender.publish("c", [b"late"])
         assert await heard.get() == b"late"
         assert proxy.accepted == before
-        assert receiver.link.errors == 0
+        assert receiver.nodes.errors == 0
 
 
 async def test_cut_connections_are_made_again(server: RedisServer, proxy: SlowProxy) -> None:
@@ -196,14 +172,14 @@ async def test_cut_connections_are_made_again(server: RedisServer, proxy: SlowPr
     async with backbone_at(through(proxy)) as backbone, echo(backbone, heard):
         waiting = asyncio.create_task(backbone.take(["q"], "w", 1, 60))
         await backbone.take(["r"], "w", 1, 0.05)
-        before = backbone.generation
+        before = backbone.nodes.seed.generation
         proxy.cut()
         with pytest.raises(BackboneDown):
             await waiting
-        await recovered(backbone)
+        await succeeded(lambda: backbone.members("worker"))
         await heard_again(backbone, heard)
-        assert backbone.generation == before
-        assert backbone.link.reconnects > 0
+        assert backbone.nodes.seed.generation == before
+        assert backbone.nodes.reconnects > 0
 
 
 async def test_a_slow_network_makes_everything_late_and_nothing_wrong(server: RedisServer) -> None:
@@ -218,8 +194,8 @@ async def test_a_slow_network_makes_everything_late_and_nothing_wrong(server: Re
                 await backbone.done("q", [taken.id])
                 assert taken.age < 0.5
             assert [letter for _, letter in await backbone.replies("b", "", 100, 5)] == [b"%d" % n for n in range(4)]
-            assert backbone.link.round_trip_seconds > 0.05
-            assert backbone.link.errors == 0
+            assert backbone.nodes.round_trip_seconds > 0.05
+            assert backbone.nodes.errors == 0
 
 
 async def test_a_loss_is_logged_once_and_the_return_once(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,7 +207,7 @@ async def test_a_loss_is_logged_once_and_the_return_once(server: RedisServer, ca
             with pytest.raises(BackboneDown):
                 await backbone.put("q", [b"b"])
         server.start()
-        await recovered(backbone)
+        await succeeded(lambda: backbone.members("worker"))
     lines = [record.message for record in caplog.records]
     assert len(lines) == 3
     assert [line.endswith("answers") for line in lines] == [True, False, True]
@@ -272,7 +248,7 @@ async def test_a_primary_that_becomes_a_replica_is_left_and_found_again(server: 
         assert not backbone.is_up
         server.command("REPLICAOF", "NO", "ONE")
         await backbone.put("q", [b"c"])
-        assert backbone.link.reconnects == 1
+        assert backbone.nodes.reconnects == 1
 
 
 async def test_of_what_was_put_while_it_is_killed_again_and_again_nothing_is_lost(server: RedisServer) -> None:

@@ -6,16 +6,21 @@ from hypothesis import strategies as st
 
 from pipeline.backoff import Backoff
 from pipeline.redis_records import (
+    SLOTS,
     Keys,
     ServerClock,
+    key_slot,
     next_id,
     pack_card,
     parse_info,
+    parse_slots,
     parse_version,
     payload_of,
+    tag_of,
     unpack_card,
 )
-from pipeline.redis_url import check_url, has_password, named_files, place
+from pipeline.redis_url import at, check_url, has_password, named_files, place
+from pipeline.redis_url import host as host_of
 
 
 @pytest.mark.parametrize(
@@ -94,11 +99,56 @@ def test_the_files_of_a_url_are_known() -> None:
     assert named_files(url) == {"ssl_ca_certs": "/a b.pem", "ssl_keyfile": "k"}
 
 
-def test_each_name_has_a_slot_of_its_own() -> None:
+def test_what_is_of_one_shard_lies_in_one_slot() -> None:
     keys = Keys("ws")
-    assert keys.queue("m/1/0") == "ws:{m/1/0}:rows"
-    assert keys.box("g") == "ws:{g}:replies"
+    assert keys.queue("m/1/3") == f"ws:{{{tag_of(3)}}}:m/1/3:rows"
+    assert keys.box("g/3") == f"ws:{{{tag_of(3)}}}:g/3:replies"
+    assert keys.queue("m") == f"ws:{{{tag_of(0)}}}:m:rows"
     assert len({keys.queue("a"), keys.box("a"), keys.members("a"), keys.channel("a"), keys.dead, keys.marker}) == 6
+
+
+@pytest.mark.parametrize(("key", "slot"), [("123456789", 12739), ("foo", 12182), ("a{foo}b{bar}", 12182), ("", 0)])
+def test_slots_are_those_of_redis(key: str, slot: int) -> None:
+    assert key_slot(key) == slot
+
+
+@pytest.mark.parametrize(("key", "slot"), [("foo{}{bar}", 8363), ("{x", 11068), ("x}{", 80)])
+def test_what_has_no_tag_is_hashed_as_a_whole(key: str, slot: int) -> None:
+    assert key_slot(key) == slot
+
+
+@pytest.mark.parametrize("primaries", [2, 3, 4, 5, 6, 8])
+def test_shards_lie_evenly_over_primaries(primaries: int) -> None:
+    owners = [key_slot(f"{{{tag_of(shard)}}}") * primaries // SLOTS for shard in range(4 * primaries)]
+    assert {owners.count(primary) for primary in range(primaries)} <= {3, 4, 5}
+
+
+def test_slots_and_their_primaries_are_read() -> None:
+    reply = [
+        [0, 99, [b"10.0.0.1", 7000, b"id", []], [b"10.0.0.2", 7000, b"id", []]],
+        [100, 16383, [b"", 7001, b"id"]],
+        [5, 5, [None, 7002, b"id"]],
+        [6, 6, [b"?", 7003, b"id"]],
+    ]
+    assert parse_slots(reply, "asked") == [
+        (0, 99, ("10.0.0.1", 7000)),
+        (100, 16383, ("asked", 7001)),
+        (5, 5, ("asked", 7002)),
+        (6, 6, ("asked", 7003)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "other"),
+    [
+        ("redis://localhost", "localhost", "redis://n:7001"),
+        ("redis://u:p%40@10.0.0.1:7000/0", "10.0.0.1", "redis://u:p%40@n:7001/0"),
+        ("rediss://[::1]:1?ssl_cert_reqs=none", "::1", "rediss://n:7001?ssl_cert_reqs=none"),
+    ],
+)
+def test_the_other_nodes_of_a_cluster_are_reached_in_the_same_way(url: str, host: str, other: str) -> None:
+    assert (host_of(url), at(url, "n", 7001)) == (host, other)
+    assert at(url, "fe80::1", 7001).count("[fe80::1]:7001") == 1
 
 
 @given(st.integers(0, 2**62), st.integers(0, 2**62))

@@ -7,6 +7,7 @@ import msgpack
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from pipeline.redis_records import Keys
 from tests.certificates import Certificate
 from tests.redis_server import free_port, running_redis
 from tests.slow_proxy import SlowProxy
@@ -102,7 +103,7 @@ def test_foreign_bytes_are_laid_aside_and_counted(cluster: Cluster) -> None:
     with whole(cluster, gateways=1, workers=1), running_load(cluster.urls) as load:
         (box,) = [key for key in cluster.redis.command("KEYS", "ws:*:replies") if b"check" not in key]
         for fields in FOREIGN:
-            cluster.redis.command("XADD", "ws:{double/1/0}:rows", "*", *fields)
+            cluster.redis.command("XADD", Keys("ws").queue("double/1/0"), "*", *fields)
             cluster.redis.command("XADD", box, "*", *fields)
         cluster.redis.command("HSET", "ws:{worker}:members", "a", "", "b", b"\xff" * 99, "c", PICKLE)
         until(lambda: total(cluster.workers, "dead_letters_total") == len(FOREIGN))
