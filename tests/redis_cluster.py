@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.redis_records import SLOTS, key_slot
 from tests.redis_server import RedisServer, free_port
 
-SLOTS = 16_384
 NODE_TIMEOUT_MS = 1000  # after which a silent primary is replaced by its replica
 READY_WITHIN = 30.0
 HIGHEST = 65_535 - 10_000  # the nodes talk on a port that is 10,000 higher
@@ -67,7 +67,11 @@ class RedisCluster:
         """Return the primary that has a slot now."""
         found = self.owners(self.nodes[0])
         port = next(port for first, last, port in found if first <= slot <= last)
-        return next(node for node in self.nodes if node.port == port)
+        return next(node for node in self.primaries + self.replicas if node.port == port)
+
+    def holder(self, key: str) -> RedisServer:
+        """Return the primary that has a key now."""
+        return self.owner(key_slot(key))
 
     def move(self, slot: int, target: RedisServer) -> None:
         """Move a slot with its keys to another primary, as `redis-cli --cluster reshard` does."""
@@ -81,12 +85,16 @@ class RedisCluster:
             if not (node in self.replicas and node is not target):
                 node.raw("CLUSTER", "SETSLOT", slot, "NODE", other)
 
+    def move_key(self, key: str, target: RedisServer) -> None:
+        """Move a key with all that is in its slot."""
+        self.move(key_slot(key), target)
+
     def at_primaries(self, *arguments: Any) -> list[Any]:
         """Run a command at all primaries."""
         ports = {port for _, _, port in self.owners(self.nodes[0])}
         return [node.raw(*arguments) for node in self.nodes if node.port in ports]
 
-    def keys(self) -> list[bytes]:
+    def key_names(self) -> list[bytes]:
         """Return all keys."""
         return sorted(itertools.chain.from_iterable(self.at_primaries("KEYS", "*")))
 

@@ -127,6 +127,14 @@ class RedisServer:
         finally:
             connection.disconnect()
 
+    def key_names(self) -> list[bytes]:
+        """Return all keys."""
+        return sorted(self.command("KEYS", "*"))
+
+    def holder(self, key: str) -> "RedisServer":
+        """Return the server that has a key."""
+        return self
+
     def set(self, name: str, value: str | int) -> None:
         """Change its configuration."""
         self.command("CONFIG", "SET", name, value)

@@ -41,7 +41,7 @@ class TestRedisCluster(BackboneContract):
 
     @pytest.fixture
     def small(self, cluster: RedisCluster) -> Open:
-        owner = cluster.owner(key_slot(KEYS.queue("q")))
+        owner = cluster.holder(KEYS.queue("q"))
         owner.set("maxmemory", owner.command("INFO", "memory")["used_memory"] + 4_000_000)
         return opener(cluster.url)
 
@@ -60,7 +60,7 @@ async def test_it_passes_its_own_checks_and_leaves_nothing(cluster: RedisCluster
     async with backbone_at(cluster.url) as backbone:
         await backbone.check()
         assert backbone.is_up
-        assert cluster.keys() in ([], [b"ws:marker"])
+        assert cluster.key_names() in ([], [b"ws:marker"])
 
 
 async def test_shards_lie_at_all_primaries(cluster: RedisCluster) -> None:
@@ -153,7 +153,7 @@ async def test_a_cluster_without_slots_is_not_there_yet(tmp_path: Path) -> None:
 async def test_a_node_that_is_gone_takes_only_its_slots_with_it(tmp_path: Path) -> None:
     with running_cluster(tmp_path, "--cluster-require-full-coverage", "no") as cluster:
         async with backbone_at(cluster.url, patience=1.0) as backbone:
-            owners = {shard: cluster.owner(key_slot(KEYS.queue(f"q/{shard}"))) for shard in range(4)}
+            owners = {shard: cluster.holder(KEYS.queue(f"q/{shard}")) for shard in range(4)}
             for shard in owners:
                 await backbone.put(f"q/{shard}", [b"a"])
             gone = owners[3]

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer, running_redis
 from tests.slow_proxy import SlowProxy
 
@@ -24,6 +25,9 @@ TIMES: Final = (
 )
 
 
+Store = RedisServer | RedisCluster
+
+
 def write_models(root: Path) -> None:
     """Lay down what the workers run."""
     write_model(root, "double", double())
@@ -33,15 +37,24 @@ def write_models(root: Path) -> None:
 class Cluster:
     """Processes by role. Those that are started together start beside each other."""
 
-    def __init__(self, redis: RedisServer, url: str, models: Path, stack: ExitStack, allowed: str = "") -> None:
-        self.redis = redis
+    def __init__(
+        self, store: Store, url: str, models: Path, stack: ExitStack, *, allowed: str = "", shards: int = 1
+    ) -> None:
+        self.store = store
         self.gateways: list[Server] = []
         self.workers: list[Server] = []
         self._models = models
         self._url = url
         self._stack = stack
         self._allowed = allowed
+        self._shards = shards
         self._ends: dict[Server, ExitStack] = {}
+
+    @property
+    def redis(self) -> RedisServer:
+        """The only Redis."""
+        assert isinstance(self.store, RedisServer)
+        return self.store
 
     def start(self, *, gateways: int = 0, workers: int = 0) -> None:
         """Start processes, and wait until all gateways know all models."""
@@ -69,23 +82,23 @@ class Cluster:
         """Wait until no entry and no reply is left; the boxes of gateways that are gone are forgotten in a while."""
         until(lambda: not self._lengths(), 10.0)
         for name in self._names(":replies"):
-            assert 0 < self.redis.command("PTTL", name) <= BOX_TTL_MS
+            assert 0 < self.store.holder(name).command("PTTL", name) <= BOX_TTL_MS
 
     def _lengths(self) -> dict[str, int]:
         """Return the lengths of those queues, and boxes of gateways that live, that are not empty."""
         own = [f"-{gateway.process.pid}-" for gateway in self.gateways]
         boxes = [name for name in self._names(":replies") if any(mark in name for mark in own)]
-        lengths = {name: self.redis.command("XLEN", name) for name in [*self._names(":rows"), *boxes]}
+        lengths = {name: self.store.holder(name).command("XLEN", name) for name in [*self._names(":rows"), *boxes]}
         return {name: length for name, length in lengths.items() if length}
 
     def _names(self, end: str) -> list[str]:
-        return [key.decode() for key in self.redis.command("KEYS", f"ws:*{end}")]
+        return [key.decode() for key in self.store.key_names() if key.endswith(end.encode())]
 
     def _start(self, role: str) -> Server:
         models = ("--models", str(self._models)) if role == "worker" else ()
         own = ExitStack()
         times = [part for pair in TIMES for part in pair]
-        arguments = ("--redis", self._url, "--role", role, *times, *models)
+        arguments = ("--redis", self._url, "--role", role, "--shards", str(self._shards), *times, *models)
         server = own.enter_context(running_server(*arguments, allowed=self._allowed))
         self._ends[server] = own
         self._stack.push(own)
@@ -107,7 +120,7 @@ def running_cluster(
         url = redis.url
         if latency:
             url = f"redis://127.0.0.1:{stack.enter_context(SlowProxy(redis.port, latency=latency)).port}"
-        cluster = Cluster(redis, url, models, stack, allowed)
+        cluster = Cluster(redis, url, models, stack, allowed=allowed)
         cluster.start(gateways=gateways, workers=workers)
         yield cluster
 
