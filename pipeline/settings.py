@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         "all", description="with redis: sockets and models, sockets whose rows workers run, or models alone"
     )
     shards: int = Field(
-        1, ge=1, le=256, description="queues per version of a model, for a Redis Cluster; the same at gateways and workers"
+        1, ge=1, le=256, description="queues per version, for a Redis Cluster; the same at all gateways and workers"
     )
     max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
     worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
