@@ -1,51 +1,31 @@
 """The numbers of a cluster's members as Prometheus reads them."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.fanout import Fanout
 from pipeline.gateway_link import GatewayLink
+from pipeline.redis_nodes import RedisNodes
 from pipeline.remote_repository import RemoteRepository
 from pipeline.worker_link import WorkerLink
-
-
-class BackboneNumbers(Protocol):
-    """What the connections to a backbone count."""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether all can be reached."""
-
-    @property
-    def reconnects(self) -> int:
-        """Connections made anew."""
-
-    @property
-    def errors(self) -> int:
-        """Commands that failed."""
-
-    @property
-    def round_trip_seconds(self) -> float:
-        """What the last answer took."""
 
 
 class BackboneCollector(Collector):
     """Shows how a process and its backbone get on."""
 
-    def __init__(self, backbone: BackboneNumbers) -> None:
-        self._backbone = backbone
+    def __init__(self, nodes: RedisNodes) -> None:
+        self._nodes = nodes
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metric families."""
-        backbone = self._backbone
-        yield GaugeMetricFamily("waterspout_backbone_up", "Whether Redis can be reached", float(backbone.is_up))
-        seconds = backbone.round_trip_seconds
+        nodes, counts = self._nodes, self._nodes.counts
+        yield GaugeMetricFamily("waterspout_backbone_up", "Whether Redis can be reached", float(nodes.is_up))
+        seconds = nodes.round_trip_seconds
         yield GaugeMetricFamily("waterspout_backbone_round_trip_seconds", "What Redis took to answer last", seconds)
-        yield CounterMetricFamily("waterspout_backbone_reconnects", "Connections made anew", backbone.reconnects)
-        yield CounterMetricFamily("waterspout_backbone_errors", "Commands that Redis did not do", backbone.errors)
+        yield CounterMetricFamily("waterspout_backbone_reconnects", "Connections made anew", counts.reconnects)
+        yield CounterMetricFamily("waterspout_backbone_errors", "Commands that Redis did not do", counts.errors)
 
 
 class GatewayCollector(Collector):

@@ -44,7 +44,7 @@ class RedisBackbone:
         self.keys = Keys(prefix)
         self.nodes = RedisNodes(url, self.keys, timeout)
         self.buried = 0
-        self.foreign = 0
+        self._foreign = 0
         self._url = url
         self._forgot: dict[str, float] = {}  # when a queue's workers were looked through
         self._grouped: dict[str, str] = {}  # the generation in which this process saw to a queue's group
@@ -56,6 +56,11 @@ class RedisBackbone:
     def is_up(self) -> bool:
         """Whether the last that was tried succeeded."""
         return self.nodes.is_up
+
+    @property
+    def foreign(self) -> int:
+        """How many entries, letters and whole keys that are none of ours were found."""
+        return self._foreign + self.nodes.counts.foreign
 
     async def check(self) -> None:
         """Raise `ConfigError` that names what is wrong with this Redis, `RedisUnreachable` if nothing answers."""
@@ -182,7 +187,7 @@ class RedisBackbone:
         commands: list[Command] = [("XADD", key, "NOMKSTREAM", "*", PAYLOAD, payload) for payload in payloads]
         link = await self.nodes.of(key)
         replies = await link.attempt(*commands)
-        if any(reply is None or str(reply).startswith("WRONGTYPE") for reply in replies):
+        if None in replies:
             return False
         link.checked(replies, *commands)
         return True
@@ -193,7 +198,7 @@ class RedisBackbone:
         letters: list[Command] = [("XADD", key, "NOMKSTREAM", "*", PAYLOAD, payload) for payload in payloads]
         ending: list[Command] = [("XDEL", work, *ids), ("XACK", work, GROUP, *ids)]
         *_, replies = await self._run(key, ("MULTI",), *letters, *ending, ("EXEC",))
-        return not any(reply is None or str(reply).startswith("WRONGTYPE") for reply in replies[: len(letters)])
+        return None not in replies[: len(letters)]
 
     async def replies(self, box: str, after: str, most: int, wait: float) -> list[tuple[str, bytes]]:
         """Return up to `most` payloads behind `after`, and forget those up to it."""
@@ -208,7 +213,7 @@ class RedisBackbone:
             letters = [(letter_id.decode(), payload_of(fields)) for letter_id, fields in entries]
             if letters:
                 cursor = letters[-1][0]
-            self.foreign += sum(payload is None for _, payload in letters)
+            self._foreign += sum(payload is None for _, payload in letters)
             return [(letter_id, payload) for letter_id, payload in letters if payload is not None]
 
         return await self._blocking(read, wait)
@@ -285,7 +290,7 @@ class RedisBackbone:
             if payload is not None:
                 deliveries.append(Delivery(queue, entry_id, payload, count, age))
             else:
-                self.foreign += 1
+                self._foreign += 1
                 found = b" ".join(fields or ())[:FOREIGN_BYTES]
                 await self.bury(Delivery(queue, entry_id, found, count, age), "not an entry of ours")
         return deliveries

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -46,10 +47,22 @@ class NoGroup(BackboneDown):
     """A queue's group is not there: the queue is new, or Redis lost its data."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What has happened at all links that share it."""
+
+    errors: int = 0  # commands that Redis did not do
+    strays: int = 0  # commands for slots that another node of a cluster has
+    reconnects: int = 0
+    foreign: int = 0  # keys of another type that lay where ours belong
+
+
 class RedisLink:
     """Two pools: one for commands, one for those that block, each of which has a connection for itself."""
 
-    def __init__(self, url: str, keys: Keys, timeout: float = TIMEOUT, *, is_node: bool = False) -> None:
+    def __init__(
+        self, url: str, keys: Keys, counts: Counts, timeout: float = TIMEOUT, *, is_node: bool = False
+    ) -> None:
         """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet. `is_node`: of a cluster."""
         check_url(url)
         self.place = place(url)
@@ -62,9 +75,8 @@ class RedisLink:
         self.clock = ServerClock()
         self.info: dict[str, str] = {}  # what Redis said of itself when the last connection was made
         self.is_up = False
-        self.errors = 0
-        self.strays = 0  # commands for slots that another node of a cluster has
-        self.reconnects = 0
+        self.is_tried = False
+        self.counts = counts
         self.round_trip_seconds = 0.0
         self._marker = ""
         self._seen: WeakSet[Any] = WeakSet()
@@ -162,8 +174,23 @@ class RedisLink:
     async def _ask(self, pool: Any, commands: tuple[Command, ...]) -> list[Any]:
         with self._translated():
             replies = await self._exchange(pool, commands)
+            for command, reply in zip(commands, replies, strict=True):
+                if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
+                    await self._set_aside(command)
         self._up()
         return replies
+
+    async def _set_aside(self, command: Command) -> None:
+        """Rename what is of another type than ours: whoever gets the error calls again and finds its place free."""
+        keys = [part for part in command if isinstance(part, str) and part.startswith(self.keys.prefix + ":")]
+        types = await self._exchange(self._commands, tuple(("TYPE", key) for key in keys))
+        for key, found in zip(keys, types, strict=True):
+            if found not in (b"none", self.keys.type_of(key).encode()):
+                (renamed,) = await self._exchange(self._commands, (("RENAME", key, f"{key}:foreign"),))
+                self.counts.foreign += 1
+                log.error(
+                    "redis: %s: %s is no key of ours, renaming it to %s:foreign: %s", self.place, key, key, renamed
+                )
 
     async def _exchange(self, pool: Any, commands: tuple[Command, ...]) -> list[Any]:
         async with asyncio.timeout(self.timeout):
@@ -172,7 +199,7 @@ class RedisLink:
                 replies = await _converse(connection, commands)
                 if any(isinstance(reply, ReadOnlyError) for reply in replies):  # its name may lead to a new primary now
                     await connection.disconnect(nowait=True)
-                self.strays += any(isinstance(reply, MovedError) for reply in replies)
+                self.counts.strays += any(isinstance(reply, MovedError) for reply in replies)
             finally:
                 await pool.release(connection)
         return replies
@@ -188,14 +215,14 @@ class RedisLink:
             raise self._down(error) from error
 
     def _up(self) -> None:
-        self.is_up = not self._is_closed
+        self.is_up, self.is_tried = not self._is_closed, True
         if self.is_up and not self._is_told:
             self._is_told = True
             log.info("redis: %s answers", self.place)
 
     def _down(self, error: Exception) -> BackboneDown:
-        self.is_up = False
-        self.errors += 1
+        self.is_up, self.is_tried = False, True
+        self.counts.errors += 1
         text = f"redis: {self.place}: {describe(error)}"
         if self._is_told and not isinstance(error, ResponseError):  # who is refused something tells that
             self._is_told = False
@@ -205,7 +232,7 @@ class RedisLink:
     async def _greet(self, connection: Any) -> None:
         """Log in on a new connection, and see which Redis this is before anything is asked of it."""
         if connection in self._seen:
-            self.reconnects += 1
+            self.counts.reconnects += 1
         await connection.on_connect()
         replies = await _converse(connection, (("INFO", "server"), *self.survey))
         self.info = parse_info(replies[0])

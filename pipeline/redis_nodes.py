@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from pipeline.backbone import BackboneDown
-from pipeline.redis_link import TIMEOUT, RedisLink
+from pipeline.redis_link import TIMEOUT, Counts, RedisLink
 from pipeline.redis_records import SLOTS, Keys, is_cluster, key_slot, parse_slots, parse_version
 from pipeline.redis_url import at
 
@@ -25,7 +25,8 @@ class RedisNodes:
 
     def __init__(self, url: str, keys: Keys, timeout: float = TIMEOUT) -> None:
         """Raise `ValueError` for what is no URL of a Redis; nothing is connected yet."""
-        self.seed = RedisLink(url, keys, timeout)
+        self.counts = Counts()
+        self.seed = RedisLink(url, keys, self.counts, timeout)
         self.patience = self.seed.patience
         self._url = url
         self._keys = keys
@@ -35,7 +36,6 @@ class RedisNodes:
         self._looking = asyncio.Lock()
         self._looked_at = -inf
         self._known = (0, 0)  # strays and errors until then
-        self._counted = [0, 0]  # errors and reconnects of links that are closed
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -59,18 +59,8 @@ class RedisNodes:
     @property
     def is_up(self) -> bool:
         """Whether the last that was tried at each of them succeeded."""
-        tried = [link for link in self.links if link.info or link.errors]
+        tried = [link for link in self.links if link.is_tried]
         return all(link.is_up for link in tried or [self.seed])
-
-    @property
-    def errors(self) -> int:
-        """How many commands have failed."""
-        return self._counted[0] + sum(link.errors for link in self._all())
-
-    @property
-    def reconnects(self) -> int:
-        """How many connections have been made anew."""
-        return self._counted[1] + sum(link.reconnects for link in self._all())
 
     @property
     def round_trip_seconds(self) -> float:
@@ -98,7 +88,7 @@ class RedisNodes:
     async def close(self) -> None:
         """Close all connections; who waits on one gets `BackboneDown`."""
         self._is_closed = True
-        for link in self._all():
+        for link in [self.seed, *self._primaries.values()]:
             await link.close()
 
     async def _meet(self) -> None:
@@ -113,13 +103,7 @@ class RedisNodes:
     def _is_stale(self) -> bool:
         strays, errors = self._known
         is_due = monotonic() - self._looked_at >= LOOK_AGAIN
-        return not self._primaries or self._strays() != strays or (is_due and self.errors != errors)
-
-    def _strays(self) -> int:
-        return sum(link.strays for link in self._all())
-
-    def _all(self) -> list[RedisLink]:
-        return [self.seed, *self._primaries.values()]
+        return not self._primaries or self.counts.strays != strays or (is_due and self.counts.errors != errors)
 
     async def _look(self) -> None:
         """Ask the nodes, those that answer first, who has which slots; keep what is known where none answers."""
@@ -135,7 +119,7 @@ class RedisNodes:
         else:
             if not self._primaries and failure is not None:
                 raise failure
-        self._looked_at, self._known = monotonic(), (self._strays(), self.errors)
+        self._looked_at, self._known = monotonic(), (self.counts.strays, self.counts.errors)
 
     async def _note(self, ranges: list[tuple[int, int, tuple[str, int]]]) -> None:
         """Take who has the slots from the first to the last of each range."""
@@ -143,8 +127,8 @@ class RedisNodes:
         if self._is_closed or not ranges:
             raise BackboneDown(f"redis: the cluster at {self.seed.place} has no slots")
         self._primaries = {
-            address: former.get(address) or RedisLink(at(self._url, *address), self._keys, self._timeout, is_node=True)
-            for _, _, address in ranges
+            address: former.get(address) or self._link_to(*address)
+            for address in dict.fromkeys(address for _, _, address in ranges)
         }
         self._slots = [None] * SLOTS
         for first, last, address in ranges:
@@ -153,5 +137,7 @@ class RedisNodes:
             log.info("redis: the cluster's primaries are %s", ", ".join(link.place for link in self.links))
         for link in former.values():
             if link not in self._primaries.values():
-                self._counted = [self._counted[0] + link.errors, self._counted[1] + link.reconnects]
                 await link.close()
+
+    def _link_to(self, host: str, port: int) -> RedisLink:
+        return RedisLink(at(self._url, host, port), self._keys, self.counts, self._timeout, is_node=True)

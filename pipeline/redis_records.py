@@ -43,6 +43,10 @@ class Keys(NamedTuple):
         """Return the name of a channel of pub/sub, which all databases of a Redis share."""
         return f"{self.prefix}:{{{name}}}:news"
 
+    def type_of(self, key: str) -> str:
+        """Return the type that Redis has for a key of ours."""
+        return "hash" if key.endswith(":members") else "string" if key == self.marker else "stream"
+
     @property
     def dead(self) -> str:
         """The key of the dead letters: a stream."""

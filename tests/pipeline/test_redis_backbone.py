@@ -13,7 +13,7 @@ from tests.redis_server import RedisServer, binaries, running_redis
 
 from .backbone_contract import BackboneContract
 from .queue_contract import Open
-from .redis_parts import backbone_at, opener
+from .redis_parts import backbone_at, opener, succeeded
 
 KEYS = Keys("ws")
 ROWS, REPLIES = KEYS.queue("q"), KEYS.box("b")
@@ -109,7 +109,7 @@ async def test_flushing_changes_the_generation_without_a_reconnect(server: Redis
         assert await one.open_box("b", 5)
         await other.announce("worker", "w", b"", 5)
         assert one.nodes.seed.generation == other.nodes.seed.generation != before
-        assert one.nodes.reconnects == 0
+        assert one.nodes.counts.reconnects == 0
 
 
 async def test_what_is_not_ours_in_a_queue_is_buried_and_counted(server: RedisServer) -> None:
@@ -163,25 +163,51 @@ async def test_members_that_are_none_are_passed_over(server: RedisServer) -> Non
 
 
 @pytest.mark.parametrize("key", [ROWS, REPLIES, "ws:{worker}:members", "ws:dead", "ws:marker"])
-async def test_a_key_of_another_type_is_named_and_breaks_nothing_else(server: RedisServer, key: str) -> None:
+async def test_a_key_of_another_type_is_set_aside(
+    server: RedisServer, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with backbone_at(server.url) as backbone:
         await backbone.put("other", [b"a"])
         (other,) = await backbone.take(["other"], "w", 1, 5)
         server.command("DEL", key)
         server.command("SADD", key, "x")
-        failing = {
-            ROWS: lambda: backbone.take(["q"], "w", 1, 0),
-            REPLIES: lambda: backbone.open_box("b", 5),
-            "ws:{worker}:members": lambda: backbone.announce("worker", "w", b"", 5),
-            "ws:dead": lambda: backbone.bury(other, "poison"),
+        for call in (
+            lambda: backbone.take(["other", "q"], "w", 1, 0),
+            lambda: backbone.open_box("b", 5),
+            lambda: backbone.announce("worker", "w", b"", 5),
+            lambda: backbone.bury(other, "poison"),
+        ):
+            await succeeded(call)
+        assert server.raw("SMEMBERS", f"{key}:foreign") == [b"x"]
+        assert f"{key} is no key of ours" in caplog.text
+        assert backbone.foreign == 1
+        assert await backbone.put("q", [b"a"])
+        assert await backbone.reply("b", [b"x"])
+        assert [d.payload for d in await backbone.take(["q"], "w", 1, 5)] == [b"a"]
+
+
+@pytest.mark.parametrize("call", ["put", "reply", "settle", "holds", "depth", "claim", "replies"])
+async def test_whoever_meets_a_key_of_another_type_first_makes_room(server: RedisServer, call: str) -> None:
+    async with backbone_at(server.url) as backbone:
+        await backbone.put("q", [b"a"])
+        await backbone.open_box("b", 5)
+        for key in (ROWS, REPLIES):
+            server.command("DEL", key)
+            server.command("SADD", key, "x")
+        calls = {
+            "put": lambda: backbone.put("q", [b"a"]),
+            "reply": lambda: backbone.reply("b", [b"a"]),
+            "settle": lambda: backbone.settle("b", [b"a"], "q", ["1-1"]),
+            "holds": lambda: backbone.holds("q", ["1-1"]),
+            "depth": lambda: backbone.depth("q"),
+            "claim": lambda: backbone.claim("q", "w", 0, 1),
+            "replies": lambda: backbone.replies("b", "", 1, 0),
         }
-        if key in failing:
-            with pytest.raises(BackboneDown, match="WRONGTYPE") as caught:
-                await failing[key]()  # type: ignore[no-untyped-call]
-            assert key in str(caught.value)
-        assert not await backbone.reply("b", [b"x"])
-        assert await backbone.put("more", [b"a"])
-        assert backbone.is_up
+        await succeeded(calls[call])
+        await succeeded(lambda: backbone.open_box("b", 5))
+        await succeeded(lambda: backbone.put("q", [b"b"]))
+        assert [d.payload for d in await backbone.take(["q"], "w", 10, 5)][-1:] == [b"b"]
+        assert await backbone.reply("b", [b"1"])
 
 
 async def test_a_gateway_that_is_full_of_replies_keeps_its_box(server: RedisServer) -> None:

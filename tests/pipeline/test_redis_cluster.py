@@ -93,7 +93,7 @@ async def test_a_slot_that_moves_is_followed_and_nothing_is_lost(cluster: RedisC
             assert await worker.settle("b", [b"1"], "q", [first.id])
             assert [delivery.payload for delivery in await worker.take(["q"], "w", 10, 5)] == [b"b"]
             assert [letter for _, letter in await gateway.replies("b", "", 10, 5)] == [b"1"]
-            assert gateway.nodes.errors == 0
+            assert gateway.nodes.counts.errors == 0
         finally:
             await asyncio.to_thread(cluster.move, slot, source)
 

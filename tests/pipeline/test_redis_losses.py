@@ -60,8 +60,8 @@ async def test_killed_and_started_with_its_data_nothing_that_was_put_is_lost(ser
         assert [d.count for d in await backbone.claim("q", "w2", 0, 10)] == [2]
         assert [d.payload for d in await backbone.take(["q"], "w2", 10, 5)] == [b"b"]
         assert [letter for _, letter in await backbone.replies("b", "", 10, 5)] == [b"1"]
-        assert backbone.nodes.reconnects > 0
-        assert backbone.nodes.errors > 0
+        assert backbone.nodes.counts.reconnects > 0
+        assert backbone.nodes.counts.errors > 0
         assert first.id in ids
 
 
@@ -164,7 +164,7 @@ async def test_a_quiet_listener_is_not_taken_for_a_dead_one(server: RedisServer,
         await sender.publish("c", [b"late"])
         assert await heard.get() == b"late"
         assert proxy.accepted == before
-        assert receiver.nodes.errors == 0
+        assert receiver.nodes.counts.errors == 0
 
 
 async def test_cut_connections_are_made_again(server: RedisServer, proxy: SlowProxy) -> None:
@@ -179,7 +179,7 @@ async def test_cut_connections_are_made_again(server: RedisServer, proxy: SlowPr
         await succeeded(lambda: backbone.members("worker"))
         await heard_again(backbone, heard)
         assert backbone.nodes.seed.generation == before
-        assert backbone.nodes.reconnects > 0
+        assert backbone.nodes.counts.reconnects > 0
 
 
 async def test_a_slow_network_makes_everything_late_and_nothing_wrong(server: RedisServer) -> None:
@@ -195,7 +195,7 @@ async def test_a_slow_network_makes_everything_late_and_nothing_wrong(server: Re
                 assert taken.age < 0.5
             assert [letter for _, letter in await backbone.replies("b", "", 100, 5)] == [b"%d" % n for n in range(4)]
             assert backbone.nodes.round_trip_seconds > 0.05
-            assert backbone.nodes.errors == 0
+            assert backbone.nodes.counts.errors == 0
 
 
 async def test_a_loss_is_logged_once_and_the_return_once(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -248,7 +248,7 @@ async def test_a_primary_that_becomes_a_replica_is_left_and_found_again(server: 
         assert not backbone.is_up
         server.command("REPLICAOF", "NO", "ONE")
         await backbone.put("q", [b"c"])
-        assert backbone.nodes.reconnects == 1
+        assert backbone.nodes.counts.reconnects == 1
 
 
 async def test_of_what_was_put_while_it_is_killed_again_and_again_nothing_is_lost(server: RedisServer) -> None:
