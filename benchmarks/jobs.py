@@ -15,6 +15,8 @@ class Door(msgspec.Struct, frozen=True):
     encoding: Encoding = "msgpack"
     subprotocol: str = ""
     echoes: bool = False
+    expected: bytes = b""
+    """float32[256, 8] that the model must answer; empty: those of the perceptron."""
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -39,13 +41,17 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class LoadJob(msgspec.Struct, frozen=True, tag="load"):
-    """Keep up a load for `warm_up` + `seconds` and measure during the latter, also what `others` (pids) use."""
+    """Keep up a load for `warm_up` + `seconds` and measure during the latter.
+
+    Also what `others` (pids) use, and by how much `counters` rise: each the URL of a server and the name of its metric.
+    """
 
     door: Door
     shape: Shape
     warm_up: float
     seconds: float
     others: list[int] = []
+    counters: list[tuple[str, str]] = []
 
 
 class IdleJob(msgspec.Struct, frozen=True, tag="idle"):
@@ -74,6 +80,8 @@ class Load(msgspec.Struct, frozen=True):
     """Cores that anything else used meanwhile: figures are only as good as this is near 0."""
     others_cpu_us: list[float] = []
     """CPU per prediction of the `others` that were asked for, µs."""
+    counted: list[float] = []
+    """How much the `counters` rose per prediction."""
 
 
 class Idle(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from benchmarks.jobs import Door, Idle, IdleJob, Load, LoadJob
 from benchmarks.messages import Messages, WrongAnswerError
+from benchmarks.metrics import metric
 from benchmarks.mlp import ROWS
 from benchmarks.usage import allow_open_files, cpu_seconds, machine_cpu_seconds, resident_bytes
 
@@ -37,7 +38,7 @@ class Run:
 
     def __init__(self, door: Door) -> None:
         self.door = door
-        self.messages = Messages(door.encoding, echoed=door.echoes)
+        self.messages = Messages(door.encoding, echoed=door.echoes, expected=door.expected)
         self.known_sizes: set[int] = set()
         self.latencies: list[float] = []
         self.again = True
@@ -174,6 +175,7 @@ async def load(job: LoadJob) -> Load:
         for _ in range(job.shape.in_flight):
             client.send(perf_counter())
     await run.last(job.warm_up)
+    counted = await count(job)
     first, started = len(run.latencies), perf_counter()
     cpu, own_cpu, all_cpu = cpu_seconds(pid), time.process_time(), machine_cpu_seconds()
     others = [cpu_seconds(other) for other in job.others]
@@ -182,6 +184,7 @@ async def load(job: LoadJob) -> Load:
     cpu, own_cpu = cpu_seconds(pid) - cpu, time.process_time() - own_cpu
     all_cpu = machine_cpu_seconds() - all_cpu
     others = [cpu_seconds(other) - before for other, before in zip(job.others, others, strict=True)]
+    counted = [now - before for now, before in zip(await count(job), counted, strict=True)]
     if pacer:
         pacer.running = False
         await drain(run, clients)
@@ -200,7 +203,13 @@ async def load(job: LoadJob) -> Load:
         load_busy=own_cpu / seconds,
         others_busy=max(0.0, all_cpu - cpu - own_cpu - sum(others)) / seconds,
         others_cpu_us=[used / predictions * 1e6 for used in others],
+        counted=[rise / predictions for rise in counted],
     )
+
+
+async def count(job: LoadJob) -> list[float]:
+    """Return the counters, while the load goes on."""
+    return [await asyncio.to_thread(metric, *counter) for counter in job.counters]
 
 
 async def drain(run: Run, clients: Sequence[Client]) -> None:

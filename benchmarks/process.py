@@ -42,9 +42,9 @@ class Cores:
 
 
 class Server:
-    """Run a server program on one core for the length of a `with` block."""
+    """Run a server program on one core, or without one on all, for the length of a `with` block."""
 
-    def __init__(self, name: str, command: Sequence[str], core: int, folder: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], core: int | None, folder: Path) -> None:
         self.name, self._command, self._core, self._folder = name, command, core, folder
 
     def __enter__(self) -> Self:
@@ -56,7 +56,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {self._core}),
+            preexec_fn=lambda: pin(0, self._core),
         )
         try:
             self.url = self._wait_until_ready()
@@ -101,8 +101,14 @@ class Server:
         return os.pread(self._output.fileno(), 4000, max(0, size - 4000)).decode(errors="replace")
 
 
-def ask(module: str, job: bytes, core: int, folder: Path, timeout: float) -> bytes:
-    """Run `python -m module` on one core with a job on stdin; return its stdout or raise ProcessError."""
+def pin(pid: int, core: int | None) -> None:
+    """Keep a process (0: this one) on a core, if it is to have one."""
+    if core is not None:
+        os.sched_setaffinity(pid, {core})
+
+
+def ask(module: str, job: bytes, core: int | None, folder: Path, timeout: float) -> bytes:
+    """Run `python -m module` on a core (see `Server`), a job on stdin; return its stdout or raise ProcessError."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", module],
@@ -111,7 +117,7 @@ def ask(module: str, job: bytes, core: int, folder: Path, timeout: float) -> byt
             cwd=folder,
             timeout=timeout,
             check=False,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: pin(0, core),
         )
     except subprocess.TimeoutExpired as error:
         raise ProcessError(f"{module} took longer than {timeout:.0f} s") from error

@@ -7,11 +7,16 @@ import base64
 import os
 import selectors
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import msgspec
 
+from benchmarks.contestants import ROOT
+from benchmarks.process import pin
 from benchmarks.usage import allow_open_files
 
 RECEIVE_BUFFER = 65536
@@ -26,6 +31,28 @@ class WatchJob(msgspec.Struct, frozen=True):
     pattern: str
     hz: float
     reads: bool
+
+
+@contextmanager
+def watched(job: WatchJob, core: int | None) -> Iterator[None]:
+    """Have watchers look on, in a process on that core."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.watchers"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        preexec_fn=lambda: pin(0, core),
+    ) as watchers:
+        assert watchers.stdin is not None
+        assert watchers.stdout is not None
+        watchers.stdin.write(msgspec.json.encode(job) + b"\n")
+        watchers.stdin.flush()
+        if watchers.stdout.readline() != b"ready\n":
+            raise RuntimeError("the watchers did not get ready")
+        yield
+        if watchers.poll() is not None:
+            raise RuntimeError("the watchers ended early")
+        watchers.stdin.close()
 
 
 def connect(job: WatchJob) -> socket.socket:

@@ -5,11 +5,8 @@ against the run in which nobody watches, and medians over the rounds are shown.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -20,7 +17,7 @@ from benchmarks import mlp
 from benchmarks.contestants import ROOT, Contestant
 from benchmarks.jobs import Load, LoadJob, Shape
 from benchmarks.process import Cores, Server, ask
-from benchmarks.watchers import WatchJob
+from benchmarks.watchers import WatchJob, watched
 
 WARM_UP = 3.0
 SPARE_SECONDS = 60.0
@@ -70,26 +67,10 @@ class Bench:
                 answer = ask("benchmarks.load", msgspec.json.encode(job), self.cores.load, ROOT, timeout)
         return msgspec.json.decode(answer, type=Load)
 
-    @contextmanager
-    def _watched(self, case: Case, url: str) -> Iterator[None]:
+    def _watched(self, case: Case, url: str) -> AbstractContextManager[None]:
         """Have the watchers look on."""
-        if not case.watchers:
-            yield
-            return
         job = WatchJob(url, case.watchers, case.pattern, case.hz, case.reads)
-        with subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.watchers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-        ) as watchers:
-            assert watchers.stdin is not None
-            assert watchers.stdout is not None
-            watchers.stdin.write(msgspec.json.encode(job) + b"\n")
-            watchers.stdin.flush()
-            if watchers.stdout.readline() != b"ready\n":
-                raise RuntimeError("the watchers did not get ready")
-            yield
-            if watchers.poll() is not None:
-                raise RuntimeError("the watchers ended early")
-            watchers.stdin.close()
+        return watched(job, self.cores.load) if case.watchers else nullcontext()
 
 
 def main() -> None:

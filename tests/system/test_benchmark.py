@@ -39,3 +39,16 @@ def test_the_dashboard_s_frames_are_measured_in_every_view() -> None:
     rows = re.findall(r"^\| ([a-z, ]+) \| (\d*) ?\|.*% \|$", done.stdout, re.MULTILINE)
     assert [name for name, _ in rows] == VIEWS
     assert all(int(frames) > 2 for name, frames in rows if "hidden" not in name)
+
+
+def test_a_cluster_is_measured_by_workers_and_with_a_watcher_elsewhere() -> None:
+    options = ["--only", "throughput,relay", "--seconds", "0.5", "--rounds", "1", "--workers", "1,2"]
+    command = [sys.executable, "-m", "benchmarks.cluster", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    by_workers = re.findall(r"^\| 1 \| (\d) \| ([\d,]+) \| [\d.]+ \| ([\d.]+) \|", done.stdout, re.MULTILINE)
+    assert [workers for workers, _, _ in by_workers] == ["1", "2"]
+    assert all(int(rate) > 0 and float(milliseconds) > 1 for _, rate, milliseconds in by_workers)
+    relayed = dict(re.findall(r"^\| 1 \| (nobody|at .*?) \|.*\| ([\d.]+) a prediction \|", done.stdout, re.MULTILINE))
+    assert float(relayed.pop("at the other process")) > 0.5
+    assert set(relayed.values()) == {"0.00"}

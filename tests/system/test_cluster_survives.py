@@ -1,7 +1,9 @@
 """A cluster under load whose processes are killed, frozen and replaced: all events are answered once, in order."""
 
 import signal
+import time
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -9,6 +11,9 @@ from .cluster import Cluster, running_cluster, total, whole, write_models
 from .cluster_load import Load, running_load, running_slow_load
 from .metrics import Metrics
 from .process import Server, until
+from .roles import has_workers
+
+FROZEN: Final = 30.0  # seconds: longer than a worker is remembered, and than a call to Redis may take
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,12 @@ def busy_worker(cluster: Cluster) -> Server:
     """Return a worker that holds entries; a run of the slow model takes longer than it takes to ask."""
     holders = until(lambda: [worker for worker in cluster.workers if Metrics(worker)("entries_held")])
     return holders[0]
+
+
+def other_worker(cluster: Cluster, worker: Server) -> Server:
+    """Return the one of two workers that is not this one."""
+    (other,) = [one for one in cluster.workers if one is not worker]
+    return other
 
 
 def recover(*loads: Load) -> None:
@@ -55,17 +66,44 @@ def test_all_workers_are_killed_and_others_come(cluster: Cluster) -> None:
 
 
 def test_a_worker_that_was_frozen_comes_back_as_a_zombie(cluster: Cluster) -> None:
-    duplicates = total(cluster.gateways, "replies_duplicate_total")
     with running_load(cluster.urls) as load, running_slow_load(cluster.urls) as slow:
         frozen = busy_worker(cluster)
+        other = other_worker(cluster, frozen)
+        claimed = Metrics(other)("entries_claimed_total")
         frozen.process.send_signal(signal.SIGSTOP)
-        (other,) = [worker for worker in cluster.workers if worker is not frozen]
-        until(lambda: Metrics(other)("entries_claimed_total") > 0)
+        until(lambda: Metrics(other)("entries_claimed_total") > claimed)
         recover(load, slow)
+        duplicates = total(cluster.gateways, "replies_duplicate_total")
         frozen.process.send_signal(signal.SIGCONT)
         until(lambda: total(cluster.gateways, "replies_duplicate_total") > duplicates)
         recover(load, slow)
     assert (load.lost, slow.lost) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_long_forgotten_comes_back_as_a_zombie_and_takes_part_again(cluster: Cluster) -> None:
+    with running_load(cluster.urls) as load, running_slow_load(cluster.urls) as slow:
+        frozen = until(lambda: [one for one in cluster.workers if Metrics(one)("queue_depth", model="slow")])[0]
+        other = other_worker(cluster, frozen)
+        claimed = Metrics(other)("entries_claimed_total")
+        frozen.process.send_signal(signal.SIGSTOP)
+        thaw_at = time.monotonic() + FROZEN
+        while time.monotonic() < thaw_at:
+            recover(load, slow)
+        for gateway in cluster.gateways:
+            has_workers(gateway, 1)
+        assert Metrics(other)("entries_claimed_total") > claimed
+        duplicates = total(cluster.gateways, "replies_duplicate_total")
+        frozen.process.send_signal(signal.SIGCONT)
+        until(lambda: total(cluster.gateways, "replies_duplicate_total") > duplicates, 15.0)
+        taken = Metrics(frozen)("entries_taken_total")
+        until(lambda: Metrics(frozen)("entries_taken_total") > taken, 15.0)
+        for gateway in cluster.gateways:
+            has_workers(gateway, 2)
+        recover(load, slow)
+    assert (load.lost, slow.lost) == (0, 0)
+    assert set(load.errors) <= {"deadline_exceeded"}
+    assert set(slow.errors) <= {"deadline_exceeded"}
 
 
 def test_when_a_gateway_is_killed_the_others_go_on(cluster: Cluster) -> None:

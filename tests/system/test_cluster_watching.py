@@ -57,6 +57,9 @@ def test_an_alert_is_heard_and_listed_at_every_gateway(cluster: Cluster) -> None
     here, there = cluster.gateways
     with open_stream(here, "/v1/watch") as watcher, open_stream(there, DOUBLE) as sensor:
         subscribe(watcher, "$alerts")
+        subscribe(watcher, "double/met/*")
+        sensor.ask({"data": ROW, "key": "met/1"})
+        receive_of(watcher, "double/met/1")  # who knows of no other process tells nobody of alerts
         sensor.ask({"data": HIGH, "key": "hot"})
         alert = receive_of(watcher, "$alerts")["alert"]
         assert (alert["rule"], alert["key"], alert["value"]) == ("high", "hot", 200.0)
