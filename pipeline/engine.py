@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.delivery import fail_all, finish_all
-from pipeline.errors import DeadlineExceeded, InferenceFailed, InvalidInput, ModelUnavailable, WaterspoutError
+from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
 from pipeline.results import BatchResult
 from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.slo import LatencySlo
@@ -106,10 +106,8 @@ class Engine:
         return self._batcher.room_for(source)
 
     def check_priority(self, priority: int) -> None:
-        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
-        levels = self._policy.priority_levels
-        if levels and priority > levels:
-            raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
+        """Raise `InvalidInput` for a level that the model does not have."""
+        self._policy.check_priority(priority)
 
     def admit(self, job: Job) -> None:
         """Queue a row that an ensemble has let in, whatever waits here. Raises `ModelUnavailable` after `close`."""
@@ -145,7 +143,7 @@ class Engine:
 
     def _submit(self, job: Job) -> None:
         """Queue a row of a model that has priorities or an SLO."""
-        self.check_priority(job.priority)
+        self._policy.check_priority(job.priority)
         if self._slo is not None:
             job.deadline = self._slo.deadline(job.enqueued_at, job.deadline)
         self._batcher.offer(job)

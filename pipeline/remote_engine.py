@@ -10,14 +10,7 @@ from pipeline.batching import NEVER, BatchPolicy, MicroBatcher
 from pipeline.cluster_messages import FORMAT, Entry, Failed, ForeignEntry, Outputs, Reply, encode
 from pipeline.cluster_rows import pack_columns, pack_shapes, unpack_outputs
 from pipeline.delivery import fail_all, finish_all
-from pipeline.errors import (
-    BY_CODE,
-    DeadlineExceeded,
-    InferenceFailed,
-    InvalidInput,
-    ModelUnavailable,
-    WaterspoutError,
-)
+from pipeline.errors import BY_CODE, DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
 from pipeline.graph_spec import ModelSpec
 from pipeline.job import Job
 from pipeline.stats import ModelStats
@@ -142,7 +135,7 @@ class RemoteEngine:
 
     def submit(self, job: Job) -> None:
         """Queue a row; its owner gets exactly one `finish` or `fail`. Raises `Overloaded`."""
-        self.check_priority(job.priority)
+        self._policy.check_priority(job.priority)
         for queue in self._queues:
             refusal = self._carrier.refusal(queue)
             if refusal is not None:
@@ -167,10 +160,8 @@ class RemoteEngine:
         return self._batcher.room_for(source)
 
     def check_priority(self, priority: int) -> None:
-        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
-        levels = self._policy.priority_levels
-        if levels and priority > levels:
-            raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
+        """Raise `InvalidInput` for a level that the model does not have."""
+        self._policy.check_priority(priority)
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is under way."""
