@@ -32,6 +32,7 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/streams.py",
     "pipeline/topics.py",
 ]
 
