@@ -10,20 +10,17 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tornado.httpserver
 import tornado.netutil
-from tornado.util import _websocket_mask
 
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.pulse import PulseTimer, make_gauges
+from handlers.speedups import run, slow_parts
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
 from pipeline.control_messages import Seat
@@ -48,15 +45,8 @@ if TYPE_CHECKING:
     from pipeline.remote_repository import RemoteRepository
     from pipeline.repository import Repository
 
-uvloop: ModuleType | None
-try:
-    import uvloop
-except ImportError:  # platforms without it
-    uvloop = None
-
 log = logging.getLogger("waterspout")
 
-SWITCH_INTERVAL = 0.0005  # seconds a finished worker waits for the interpreter at most; Python's default is 5 ms
 BACKLOG = 4096
 LAST_WORDS = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -299,38 +289,14 @@ def main() -> int:
             format=f"%(asctime)s %(levelname)-7s %(name)s{process}: %(message)s",
             stream=sys.stderr,
         )
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run if uvloop is None else uvloop.run
         if seat is not None:
             return run(serve(settings.model_copy(update={"port": seat.port}), seat))
-        for line in unknown_variables():
+        for line in [*unknown_variables(), *slow_parts()]:
             log.warning(line)
-        _warn_of_slow_parts()
         return run(supervise(settings) if settings.processes > 1 else serve(settings))
     except ConfigError as error:
         print(f"server.py: {error}", file=sys.stderr)
         return REFUSED
-
-
-def _warn_of_slow_parts() -> None:
-    if uvloop is None:
-        log.warning("uvloop is not installed: sockets stay on Tornado's IOStream, which costs several times the CPU")
-    if _websocket_mask.__module__ != "tornado.speedups":
-        log.warning("Tornado's C speedups are missing: unmasking frames is slow")
-    for name in outdated_modules():
-        log.warning("%s is compiled from an older source: run `make`, or `make clean` to do without", name)
-
-
-def outdated_modules() -> list[str]:
-    """Return the loaded modules that were compiled from a source older than the one beside them."""
-    outdated = []
-    for name, module in sys.modules.copy().items():
-        compiled = Path(getattr(module, "__file__", None) or "")
-        if name.partition(".")[0] in ("handlers", "pipeline") and compiled.suffix == ".so":
-            source = compiled.with_name(f"{name.rpartition('.')[2]}.py")
-            if source.exists() and source.stat().st_mtime > compiled.stat().st_mtime:
-                outdated.append(name)
-    return outdated
 
 
 if __name__ == "__main__":
