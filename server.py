@@ -1,24 +1,20 @@
 """Waterspout: live predictions for live streams. `python server.py --help` explains every option."""
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import logging
 import os
 import signal
-import ssl
 import sys
 import time
 from typing import TYPE_CHECKING
-
-import tornado.httpserver
-import tornado.netutil
 
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
+from handlers.listener import Listener
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
 from handlers.webhooks import WebhookSender
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("waterspout")
 
-BACKLOG = 4096
 LAST_WORDS = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -102,26 +97,17 @@ class Server:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
                 self.registry.register(collector)
-        self.port = settings.port
-        self.http = tornado.httpserver.HTTPServer(
-            make_app(self.state, self.registry),
-            ssl_options=_tls_context(settings),
-            idle_connection_timeout=settings.header_seconds,
-            max_header_size=16384,
-            max_body_size=settings.max_message_bytes + 65536,
-            max_buffer_size=settings.max_message_bytes + 131072,
-        )
+        self.listener = Listener(make_app(self.state, self.registry), settings)
 
     async def start(self) -> str:
         """Listen, load and warm the models; return the server's URL once it is ready."""
-        settings = self.settings
-        shares_port = settings.processes > 1
+        shares_port = self.settings.processes > 1
         if self.models is not None:
             self.models.look()  # a wrong folder is told before anything else
         if self.cluster is not None:
             await self.cluster.check()
         if not shares_port:
-            self._listen()
+            self.listener.listen()
         self.heartbeat.start()
         if self.models is not None:
             await self.models.start()
@@ -129,21 +115,8 @@ class Server:
             await self.cluster.start()
         self.state.ready = True
         if shares_port:
-            self._listen()  # not before, as clients that come now are answered by others
-        host = f"[{settings.address}]" if ":" in settings.address else settings.address
-        scheme = "https" if settings.tls_cert else "http"
-        return f"{scheme}://{host}:{self.port}"
-
-    def _listen(self) -> None:
-        settings = self.settings
-        try:
-            sockets = tornado.netutil.bind_sockets(
-                settings.port, settings.address, backlog=BACKLOG, reuse_port=settings.processes > 1
-            )
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
-        self.port = sockets[0].getsockname()[1]
-        self.http.add_sockets(sockets)
+            self.listener.listen()  # not before, as clients that come now are answered by others
+        return self.listener.url
 
     async def stop(self) -> bool:
         """Drain: refuse what is new, answer what is in flight, close all sockets; bounded by `drain_seconds`.
@@ -152,11 +125,27 @@ class Server:
         """
         log.info("draining %d sockets", len(self.heartbeat))
         self.state.draining = True
-        self.http.stop()
+        self.listener.stop()
         if self.models is not None:
             await self.models.settle()
-        in_time = True
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
+        in_time = await self._drain(deadline)
+        self.repository.close()
+        for socket in self.heartbeat:
+            socket.abort()
+        await self.listener.close()
+        await self.webhooks.stop(deadline)
+        self.heartbeat.stop()
+        self.hub_clock.stop()
+        self.pulse.close()
+        if self.cluster is not None:
+            await self.cluster.leave()
+        if self.models is not None:
+            self.models.close()
+        return in_time
+
+    async def _drain(self, deadline: float) -> bool:
+        """Answer what is in flight and close all sockets; return whether that was done before the deadline."""
         try:
             async with asyncio.timeout_at(deadline):
                 for socket in self.heartbeat:
@@ -171,22 +160,9 @@ class Server:
                     socket.close(CloseCode.GOING_AWAY, "shutting down")
                 await self.heartbeat.emptied()
         except TimeoutError:
-            in_time = False
             log.warning("drain_seconds passed with %d sockets open", len(self.heartbeat))
-        self.repository.close()
-        for socket in self.heartbeat:
-            socket.abort()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.http.close_all_connections(), 1.0)
-        await self.webhooks.stop(deadline)
-        self.heartbeat.stop()
-        self.hub_clock.stop()
-        self.pulse.close()
-        if self.cluster is not None:
-            await self.cluster.leave()
-        if self.models is not None:
-            self.models.close()
-        return in_time
+            return False
+        return True
 
     def _publish_stats(self, stats: Stats, ts: float) -> None:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
@@ -265,17 +241,6 @@ async def supervise(settings: Settings) -> int:
 
 def _announce(url: str) -> None:
     print(f"Waterspout is listening on {url}", flush=True)
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls_cert, tls_key: {error}") from error
-    return context
 
 
 def main() -> int:
