@@ -1,14 +1,13 @@
 """Waterspout: live predictions for live streams. `python server.py --help` explains every option."""
 
 import asyncio
-import gc
+import functools
 import itertools
 import logging
 import os
-import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from handlers.app import make_app
 from handlers.base import ServerState
@@ -19,19 +18,18 @@ from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
-from pipeline.control_messages import Seat
-from pipeline.control_wire import ParentLink, own_seat
+from pipeline.control_wire import own_seat
 from pipeline.errors import CloseCode, ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
-from pipeline.merged_metrics import snapshot
 from pipeline.metrics import make_registry
+from pipeline.process import Scrape, serve, supervise
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
-from pipeline.supervisor import REFUSED, Supervisor, held_port
+from pipeline.supervisor import REFUSED
 from pipeline.topics import STATS
 from pipeline.watch_messages import StatsUpdate
 from pipeline.webhook_rules import signing_key
@@ -43,15 +41,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("waterspout")
 
-LAST_WORDS = 0.1  # seconds after `goaway` in which events that were on their way are still answered
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LAST_WORDS: Final = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 
 
 class Server:
     """All parts of one process, put together."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Build the parts; needs a running loop."""
+    def __init__(self, settings: Settings, scrape: Scrape | None = None) -> None:
+        """Build the parts; needs a running loop. `scrape` returns the numbers of all processes, where there are others.
+
+        Raises `ConfigError`.
+        """
         self.settings = settings
         self.stats = ServerStats()
         self.hub = Hub()
@@ -90,6 +90,7 @@ class Server:
             self.pulse,
             self.desk.recent,
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
+            scrape=scrape,
         )
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
@@ -177,72 +178,6 @@ def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertD
     return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk)
 
 
-async def serve(settings: Settings, seat: Seat | None = None) -> int:
-    """Run a server until SIGTERM or SIGINT, a second of which ends it at once; return the exit code.
-
-    With a `seat` it also ends with its parent, or when that says so, and tells it why it does not start.
-    """
-    stopping = asyncio.Event()
-    if seat is None:
-        return await _serve(settings, stopping, None)
-    link = await ParentLink.of(seat, stopping.set)
-    try:
-        return await _serve(settings, stopping, link)
-    except ConfigError as error:
-        link.refuse(str(error))
-        return REFUSED
-    finally:
-        await link.close()
-
-
-async def _serve(settings: Settings, stopping: asyncio.Event, link: ParentLink | None) -> int:
-    loop = asyncio.get_running_loop()
-    server = Server(settings)
-    if link is not None:
-        server.state.scrape = link.scrape
-
-    def on_signal() -> None:
-        stopping.set()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, os._exit, 1)
-
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    waits = asyncio.create_task(stopping.wait())
-    starts = asyncio.create_task(server.start())
-    await asyncio.wait({waits, starts}, return_when=asyncio.FIRST_COMPLETED)
-    if starts.done():
-        url = starts.result()
-        gc.collect()
-        gc.freeze()
-        if link is None:
-            _announce(url)
-        else:
-            link.ready(url, lambda: snapshot(server.registry))
-        await waits
-    starts.cancel()
-    in_time = await server.stop()
-    log.info("stopped")
-    return 0 if in_time else 1
-
-
-async def supervise(settings: Settings) -> int:
-    """Run several servers on one port, and end them as `serve` ends one; return the exit code."""
-    loop = asyncio.get_running_loop()
-    command = [sys.executable, *sys.orig_argv[1:]]
-    with held_port(settings.address, settings.port) as port:
-        supervisor = Supervisor(command, settings.processes, port, settings.drain_seconds, _announce)
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, supervisor.stop)
-        code = await supervisor.run()
-    log.info("stopped")
-    return code
-
-
-def _announce(url: str) -> None:
-    print(f"Waterspout is listening on {url}", flush=True)
-
-
 def main() -> int:
     """Run the command line; return the exit code."""
     try:
@@ -255,10 +190,13 @@ def main() -> int:
             stream=sys.stderr,
         )
         if seat is not None:
-            return run(serve(settings.model_copy(update={"port": seat.port}), seat))
-        for line in [*unknown_variables(), *slow_parts()]:
-            log.warning(line)
-        return run(supervise(settings) if settings.processes > 1 else serve(settings))
+            settings = settings.model_copy(update={"port": seat.port})
+        else:
+            for line in [*unknown_variables(), *slow_parts()]:
+                log.warning(line)
+            if settings.processes > 1:
+                return run(supervise(settings))
+        return run(serve(functools.partial(Server, settings), seat))
     except ConfigError as error:
         print(f"server.py: {error}", file=sys.stderr)
         return REFUSED
