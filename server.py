@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from handlers.access import Gate
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
@@ -89,6 +90,7 @@ class Server:
             self.hub,
             self.pulse,
             self.desk.recent,
+            Gate(settings, None),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=scrape,
         )
