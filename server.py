@@ -183,6 +183,10 @@ def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertD
 def main() -> int:
     """Run the command line; return the exit code."""
     try:
+        if sys.argv[1:2] == ["keys"]:
+            from pipeline.keys_command import run as run_keys
+
+            return run_keys(sys.argv[2:])
         seat = own_seat()
         settings = read_settings(sys.argv[1:])
         process = f"[{seat.number}]" if seat else ""
