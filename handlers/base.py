@@ -32,6 +32,7 @@ from pipeline.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnknownSession,
     WaterspoutError,
 )
 from pipeline.hub import Hub
@@ -59,6 +60,7 @@ STATUS: dict[str, HTTPStatus] = {
     InvalidInput.code: HTTPStatus.BAD_REQUEST,
     TooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownModel.code: HTTPStatus.NOT_FOUND,
+    UnknownSession.code: HTTPStatus.NOT_FOUND,
     ModelUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded.code: HTTPStatus.SERVICE_UNAVAILABLE,
     ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -5,16 +5,19 @@ from typing import Any, Final
 
 from handlers.base import ServerState
 from handlers.frames import Opcode
+from handlers.heartbeat import GUEST_SECONDS
 from handlers.socket import WebSocketConnection
+from handlers.takeover import address_of
+from pipeline.admin_messages import SessionInfo
 from pipeline.codec import JSON, MSGPACK
 from pipeline.errors import CloseCode, Unauthenticated, WaterspoutError
 from pipeline.messages import Auth, Authenticated, Failure
 from pipeline.stream import error_body
 
-AUTH_TICKS: Final = 5  # heartbeat ticks (seconds) that a guest has to say who he is
 MAX_AUTH_BYTES: Final = 16_384
 
 _TEXT: Final = int(Opcode.TEXT)
+_monotonic: Final = time.monotonic
 _unix_time: Final = time.time
 
 
@@ -25,7 +28,9 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_guest_ticks", "identity", "server")
+    __slots__ = ("_guest_ticks", "_name", "identity", "server")
+
+    kind = "stream"
 
     def __init__(self, server: ServerState, identity: Any) -> None:
         """`identity`: an `Identity`, or None for a guest."""
@@ -33,7 +38,21 @@ class IdentifiedConnection(WebSocketConnection):
         super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
         self.server = server
         self.identity = identity
+        self._name = ""
         self._guest_ticks = 0
+
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        if not self._name:
+            self._name = self.server.new_session_id()
+        return self._name
+
+    def describe(self) -> Any:
+        """Return what operators are told (`SessionInfo`)."""
+        seconds = round(_monotonic() - self.opened_at, 3)
+        whose = None if self.identity is None else self.identity.name
+        return SessionInfo(self.name, self.kind, whose, address_of(self.transport), seconds, self.event_count)  # type: ignore[arg-type]
 
     def welcome(self) -> None:
         """Begin: it is known who is there."""
@@ -93,7 +112,7 @@ class IdentifiedConnection(WebSocketConnection):
         identity = self.identity
         if identity is None:
             self._guest_ticks += 1
-            if self._guest_ticks == AUTH_TICKS:
-                self.refuse(Unauthenticated(f"no credential came within {AUTH_TICKS} s"))
+            if self._guest_ticks == self.server.heartbeat.guest_after:
+                self.refuse(Unauthenticated(f"no credential came within {GUEST_SECONDS:g} s"))
         elif self.server.gate.access is not None and not identity.is_valid(_unix_time()):
             self.refuse(Unauthenticated("the credential has expired or was revoked"))

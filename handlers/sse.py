@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 from handlers.access import check_topics
 from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
-from handlers.takeover import keep_fresh, take_over
+from handlers.takeover import address_of, keep_fresh, take_over
+from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
@@ -61,6 +62,9 @@ class EventConnection:
         self._since = since
         self._shard = 0
         self._identity = identity
+        self._new_name = state.new_session_id
+        self._name = ""
+        self.opened_at = time.monotonic()
         self._quiet = 0  # ticks since something was sent
         self._stalled = -1  # ticks since the client stopped reading; -1: it reads
         self._transport: asyncio.Transport
@@ -109,6 +113,19 @@ class EventConnection:
         """Send a message that is no update, under its name."""
         name = message.__struct_config__.tag
         self.deliver(b"event: %b\ndata: %b\n\n" % (str(name).encode(), JSON.encode(message)))
+
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        self._name = self._name or self._new_name()
+        return self._name
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+        seconds = round(time.monotonic() - self.opened_at, 3)
+        whose = None if self._identity is None else self._identity.name
+        topics = sorted(self._wanted.topics)
+        return SessionInfo(self.name, "events", whose, address_of(self._transport), seconds, topics=topics)
 
     def live_streams(self) -> list[Any]:
         """Return nothing: no events come here."""
