@@ -1,5 +1,6 @@
 """A WebSocket of somebody who was identified, or who has to be by the first message that comes."""
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_guest_ticks", "_name", "identity", "server")
+    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "identity", "server")
 
     kind = "stream"
 
@@ -40,6 +41,8 @@ class IdentifiedConnection(WebSocketConnection):
         self.identity = identity
         self._name = ""
         self._guest_ticks = 0
+        self._asking: Any = None  # the task that checks a credential
+        self._held: list[tuple[int, bytes]] = []
 
     @property
     def name(self) -> str:
@@ -69,7 +72,10 @@ class IdentifiedConnection(WebSocketConnection):
             self.welcome()
 
     def hear_guest(self, opcode: int, payload: bytes) -> None:
-        """Take a guest's message, which must be his credential."""
+        """Take a guest's message, which must be his credential; what he says before it is checked has to wait."""
+        if self._asking is not None:
+            self._held.append((opcode, payload))
+            return
         codec = JSON if opcode == _TEXT else MSGPACK
         messages = codec.decode_each(payload) if len(payload) <= MAX_AUTH_BYTES else []
         if len(messages) == 1 and isinstance(messages[0], Auth):
@@ -79,24 +85,39 @@ class IdentifiedConnection(WebSocketConnection):
 
     def authenticate(self, token: str) -> None:
         """Take a credential that came as a message; a wrong one ends the connection."""
-        access = self.server.gate.access
-        if access is None:
+        gate = self.server.gate
+        if gate.is_open or self._asking is not None:
             return
-        try:
-            identity = access.identify(token)
-        except WaterspoutError as error:
-            self.refuse(error)
-            return
-        was_guest = self.identity is None
+        if self.identity is None:
+            self.transport.pause_reading()
+        self._asking = asyncio.get_running_loop().create_task(gate.hear(token, self))
+
+    def identified(self, identity: Any) -> None:
+        """Go on as somebody."""
+        was_guest, self._asking = self.identity is None, None
         self.identity = identity
         self.tell(Authenticated(identity.name))
-        if was_guest:
-            self.welcome()
-        else:
+        if not was_guest:
             self.permit()
+            return
+        self.welcome()
+        held, self._held = self._held, []
+        for opcode, payload in held:
+            self.message_received(opcode, payload)
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, and what was asked about it."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        super().connection_lost(exc)
 
     def refuse(self, error: WaterspoutError) -> None:
         """End a connection for which there is no credential, or not the right one."""
+        self._asking = None
+        self._held = []
         self.server.stats.errors[error.code] += 1
         self.tell(Failure(error=error_body(error)))
         if isinstance(error, Unauthenticated):
@@ -114,5 +135,5 @@ class IdentifiedConnection(WebSocketConnection):
             self._guest_ticks += 1
             if self._guest_ticks == self.server.heartbeat.guest_after:
                 self.refuse(Unauthenticated(f"no credential came within {GUEST_SECONDS:g} s"))
-        elif self.server.gate.access is not None and not identity.is_valid(_unix_time()):
+        elif not self.server.gate.is_open and not identity.is_valid(_unix_time()):
             self.refuse(Unauthenticated("the credential has expired or was revoked"))

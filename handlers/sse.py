@@ -161,9 +161,7 @@ class EventConnection:
 class EventsHandler(JsonHandler):
     """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
 
-    async def prepare(self) -> None:
-        """See who asks; a ticket may have to be looked up elsewhere."""
-        self.identity = await self.state.gate.identify_upgrade(self.request)
+    takes_tickets = True
 
     async def get(self) -> None:
         """Check what is asked for, then go on for as long as the client listens."""
