@@ -34,6 +34,7 @@ HOT_PATH = [
     "pipeline/stats.py",
     "pipeline/stream.py",
     "pipeline/streams.py",
+    "pipeline/topic_table.py",
     "pipeline/topics.py",
 ]
 

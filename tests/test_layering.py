@@ -76,6 +76,7 @@ PURE = [
             "stream",
             "streams",
             "tensors",
+            "topic_table",
             "topics",
             "v2_messages",
             "v2_metadata",
