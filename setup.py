@@ -21,6 +21,7 @@ HOT_PATH = [
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
     "pipeline/job.py",
+    "pipeline/limits.py",
     "pipeline/observer.py",
     "pipeline/results.py",
     "pipeline/rings.py",
@@ -31,6 +32,7 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/token_bucket.py",
     "pipeline/topics.py",
 ]
 

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigError
+from pipeline.limit_config import Limits
 from pipeline.redis_url import check_url, has_password
 from pipeline.webhook_rules import signing_key
 
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
     max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
     max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
+    identity_limits: Limits = Field(Limits(), description="what each identity (key or token) may")
+    address_limits: Limits = Field(Limits(), description="what each address may: an IPv4 address, or an IPv6 /64")
+    limits_of: dict[str, Limits] = Field(
+        {}, description="limits of identities by name, in the place of identity_limits; what is left out stays"
+    )
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
@@ -116,6 +122,8 @@ class Settings(BaseSettings):
             raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        if self.address_limits.events_per_month is not None:
+            raise ValueError("address_limits.events_per_month: only identities have a month")
         return self
 
     @classmethod

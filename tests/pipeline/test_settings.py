@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.limit_config import Limits
 from pipeline.settings import Settings, read_settings, unknown_variables
 
 
@@ -18,6 +19,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
     return tmp_path / "waterspout.toml"
+
+
+NO_LIMITS = {**dict.fromkeys(Limits.model_fields), "burst_seconds": 2.0}
 
 
 def values(settings: Settings) -> dict[str, object]:
@@ -44,6 +48,9 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_in_flight": 256,
         "max_keys_per_socket": 1024,
         "max_keys": 100_000,
+        "identity_limits": NO_LIMITS,
+        "address_limits": NO_LIMITS,
+        "limits_of": {},
         "key_idle_seconds": 300.0,
         "ping_after_seconds": 25.0,
         "pong_wait_seconds": 8.0,
