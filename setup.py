@@ -34,6 +34,7 @@ HOT_PATH = [
     "pipeline/stream.py",
     "pipeline/token_bucket.py",
     "pipeline/topics.py",
+    "pipeline/usage.py",
 ]
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pipeline.limit_config import Limits
 from pipeline.redis_url import check_url, has_password
 from pipeline.webhook_rules import signing_key
 
+LONGEST_MONTH = 31  # days
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -68,6 +70,9 @@ class Settings(BaseSettings):
     limits_of: dict[str, Limits] = Field(
         {}, description="limits of identities by name, in the place of identity_limits; what is left out stays"
     )
+    usage_db: Path = Field(Path("usage.db"), description="SQLite file of what identities have used, by hour")
+    usage_in_redis: bool = Field(False, description="with redis: what identities have used is kept there instead")
+    usage_days: int = Field(400, ge=1, le=3660, description="how long that is kept")
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
@@ -122,6 +127,12 @@ class Settings(BaseSettings):
             raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        if self.usage_in_redis and self.redis is None:
+            raise ValueError("usage_in_redis: needs redis")
+        if self.usage_days < LONGEST_MONTH and any(
+            limits.events_per_month is not None for limits in (self.identity_limits, *self.limits_of.values())
+        ):
+            raise ValueError(f"usage_days: events_per_month needs at least {LONGEST_MONTH}")
         if self.address_limits.events_per_month is not None:
             raise ValueError("address_limits.events_per_month: only identities have a month")
         return self

@@ -75,6 +75,8 @@ PURE = [
             "tensors",
             "token_bucket",
             "topics",
+            "usage",
+            "usage_metrics",
             "v2_messages",
             "v2_metadata",
             "v2_responses",

@@ -51,6 +51,9 @@ def test_without_any_source_everything_has_its_default() -> None:
         "identity_limits": NO_LIMITS,
         "address_limits": NO_LIMITS,
         "limits_of": {},
+        "usage_db": Path("usage.db"),
+        "usage_in_redis": False,
+        "usage_days": 400,
         "key_idle_seconds": 300.0,
         "ping_after_seconds": 25.0,
         "pong_wait_seconds": 8.0,
@@ -143,6 +146,7 @@ WRONG = {
     "max_in_flight": ["0", "1000001"],
     "max_keys_per_socket": ["0"],
     "max_keys": ["0"],
+    "usage_days": ["0", "3661"],
     "key_idle_seconds": ["0", "86401"],
     "ping_after_seconds": ["-1", "nan", "soon"],
     "pong_wait_seconds": ["0"],
@@ -187,6 +191,11 @@ def test_an_unknown_key_of_the_file_is_named(toml: Path) -> None:
     [
         (["--tls-cert", "a.pem"], "tls_cert and tls_key: give both or none"),
         (["--tls-key", "a.pem"], "tls_cert and tls_key: give both or none"),
+        (["--usage-in-redis"], "usage_in_redis: needs redis"),
+        (
+            ["--usage-days", "30", "--identity-limits.events-per-month", "1"],
+            "usage_days: events_per_month needs at least 31",
+        ),
         (["--max-message-bytes", "3000000"], "max_write_bytes: expected at least twice max_message_bytes"),
     ],
 )
