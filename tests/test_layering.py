@@ -17,10 +17,12 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "admin_messages",
             "alert_config",
             "alert_messages",
             "alerts",
             "api_keys",
+            "allowances",
             "audience",
             "auth_rules",
             "backbone",
@@ -44,6 +46,8 @@ PURE = [
             "incoming",
             "interfaces",
             "job",
+            "limit_config",
+            "limits",
             "merged_metrics",
             "messages",
             "metrics",
@@ -77,7 +81,10 @@ PURE = [
             "streams",
             "tensors",
             "topic_table",
+            "token_bucket",
             "topics",
+            "usage",
+            "usage_metrics",
             "v2_messages",
             "v2_metadata",
             "v2_responses",
