@@ -17,6 +17,7 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "accounts",
             "admin_messages",
             "alert_config",
             "alert_messages",
