@@ -20,6 +20,7 @@ HOT_PATH = [
     "pipeline/ensemble.py",
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
+    "pipeline/idle.py",
     "pipeline/job.py",
     "pipeline/observer.py",
     "pipeline/results.py",
@@ -31,6 +32,7 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/streams.py",
     "pipeline/topics.py",
 ]
 

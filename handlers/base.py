@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 SERVER_NAME: Final = "waterspout"
 SERVER_VERSION: Final = "0.1.0"
 
+#: After which a client that is told of the end should come again.
+RECONNECT_IN_MS: Final = 1000
+
 #: That every answer has.
 COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipeline.idle import Idle
+
 log = logging.getLogger(__name__)
 
 _SHARDS: Final = 10  # each tick visits one of them, so that no tick is long
@@ -78,7 +80,7 @@ class Heartbeat:
         self._newest = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._empty: asyncio.Future[None] | None = None
+        self._empty = Idle(self.__len__)
 
     def __repr__(self) -> str:
         return f"<Heartbeat sockets={len(self)} interval={self.options.interval}s>"
@@ -110,15 +112,11 @@ class Heartbeat:
     def discard(self, socket: Beating, shard: int) -> None:
         """Forget a socket that is closed."""
         self._shards[shard].discard(socket)
-        if self._empty is not None and not self._empty.done() and not len(self):
-            self._empty.set_result(None)
+        self._empty.notify()
 
     async def emptied(self) -> None:
         """Wait until no socket is open."""
-        while len(self):
-            if self._empty is None or self._empty.done():
-                self._empty = self._loop.create_future()
-            await asyncio.shield(self._empty)
+        await self._empty.wait()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self.options.interval / _SHARDS, self._tick)

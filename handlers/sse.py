@@ -4,7 +4,7 @@ import asyncio
 import os
 from typing import Any, Final, cast
 
-from handlers.base import JsonHandler, ServerState
+from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
 from handlers.takeover import keep_fresh, take_over
 from pipeline.audience import Choice
@@ -15,12 +15,11 @@ from pipeline.topics import ALERTS, STATS, read_patterns
 from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
-_RECONNECT_IN_MS: Final = 1000
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % _RECONNECT_IN_MS
+    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % RECONNECT_IN_MS
 )
 
 
@@ -124,7 +123,7 @@ class EventConnection:
 
     def go_away(self, reason: str) -> None:
         """Announce the end."""
-        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+        self.tell(Goaway(reason, RECONNECT_IN_MS))
 
     def close(self, code: int, reason: str = "") -> None:
         """End the response."""

@@ -3,7 +3,7 @@
 import time
 from typing import Any, Final
 
-from handlers.base import SERVER_NAME, ServerState
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState
 from handlers.frames import Opcode
 from handlers.socket import WebSocketConnection
 from handlers.upgrade import UpgradeHandler
@@ -17,7 +17,6 @@ from pipeline.stream import encode_unencodable
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("version", "key", "timings", "reply", "overflow", "tensors"))
-_RECONNECT_IN_MS: Final = 1000
 _monotonic: Final = time.monotonic
 
 
@@ -114,7 +113,7 @@ class StreamConnection(WebSocketConnection):
     def go_away(self, reason: str) -> None:
         """Announce the end and refuse further events; what is in flight is still answered."""
         self._session.drain()
-        self.send_message(Goaway(reason, _RECONNECT_IN_MS), self._last_codec)
+        self.send_message(Goaway(reason, RECONNECT_IN_MS), self._last_codec)
 
     def tick(self, now: float) -> None:
         """Take note that one heartbeat interval has passed."""

@@ -8,10 +8,7 @@ from typing import Any, Protocol, cast
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-try:
-    import uvloop
-except ImportError:  # platforms without it
-    uvloop = None  # type: ignore[assignment]
+from handlers.speedups import uvloop
 
 _CHUNK = 65536
 _BACKLOG = 131072  # bytes

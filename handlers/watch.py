@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from handlers.base import SERVER_NAME, ServerState, choice_of
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState, choice_of
 from handlers.frames import Opcode, encode_frame
 from handlers.socket import WebSocketConnection
 from handlers.takeover import keep_fresh
@@ -26,7 +26,6 @@ from pipeline.watch_messages import (
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("tensors",))
-_RECONNECT_IN_MS: Final = 1000
 _MAX_MALFORMED: Final = 100  # in a row
 
 
@@ -112,7 +111,7 @@ class WatchConnection(WebSocketConnection):
 
     def go_away(self, reason: str) -> None:
         """Announce the end."""
-        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+        self.tell(Goaway(reason, RECONNECT_IN_MS))
 
     def pause_writing(self) -> None:
         """Send nothing to a client that does not read."""

@@ -69,6 +69,7 @@ PURE = [
             "slo",
             "stats",
             "stream",
+            "streams",
             "tensors",
             "topics",
             "v2_messages",
