@@ -119,6 +119,10 @@ class Server:
             self.listener.listen()  # not before, as clients that come now are answered by others
         return self.listener.url
 
+    def reload(self) -> None:
+        """Read the certificate again."""
+        self.listener.reload()
+
     async def stop(self) -> bool:
         """Drain: refuse what is new, answer what is in flight, close all sockets; bounded by `drain_seconds`.
 
