@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from handlers.app import make_app
 from handlers.base import ServerState
+from handlers.farewell import part, seconds_to_part
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.listener import Listener
@@ -19,7 +20,7 @@ from handlers.speedups import run, slow_parts
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
 from pipeline.control_wire import own_seat
-from pipeline.errors import CloseCode, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from pipeline.repository import Repository
 
 log = logging.getLogger("waterspout")
-
-LAST_WORDS: Final = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 
 
 class Server:
@@ -153,16 +152,13 @@ class Server:
         """Answer what is in flight and close all sockets; return whether that was done before the deadline."""
         try:
             async with asyncio.timeout_at(deadline):
-                for socket in self.heartbeat:
-                    socket.go_away("shutting down")
-                if len(self.heartbeat):
-                    await asyncio.sleep(LAST_WORDS)
-                if self.cluster is not None:
-                    await self.cluster.drain()
+                seconds = seconds_to_part(len(self.heartbeat), self.settings.drain_seconds)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(part(self.heartbeat, seconds, "shutting down"))
+                    if self.cluster is not None:
+                        group.create_task(self.cluster.drain())
                 await self.repository.drained()
                 await asyncio.gather(*self.state.requests)
-                for socket in self.heartbeat:
-                    socket.close(CloseCode.GOING_AWAY, "shutting down")
                 await self.heartbeat.emptied()
         except TimeoutError:
             log.warning("drain_seconds passed with %d sockets open", len(self.heartbeat))

@@ -49,6 +49,10 @@ class Beating(Protocol):
     def event_count(self) -> int:
         """How many events came."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of the socket."""
 

@@ -75,6 +75,11 @@ class WebSocketConnection:
         """How many events came on this socket."""
         return 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return True
+
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of this socket."""
         return []

@@ -49,6 +49,7 @@ class EventConnection:
     """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
 
     event_count = 0
+    is_idle = True
 
     def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
