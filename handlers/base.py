@@ -18,13 +18,16 @@ from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.control_messages import Scraped
 from pipeline.errors import (
     DeadlineExceeded,
+    Forbidden,
     InferenceFailed,
     InvalidInput,
     InvalidMessage,
     ModelUnavailable,
     Overloaded,
+    RateLimited,
     ShuttingDown,
     TooLarge,
+    Unauthenticated,
     UnknownModel,
     WaterspoutError,
 )
@@ -56,6 +59,9 @@ STATUS: dict[str, HTTPStatus] = {
     ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded.code: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unauthenticated.code: HTTPStatus.UNAUTHORIZED,
+    Forbidden.code: HTTPStatus.FORBIDDEN,
+    RateLimited.code: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -148,6 +154,8 @@ class JsonHandler(tornado.web.RequestHandler):
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
         self.set_headers(retry_after(error))
+        if isinstance(error, Unauthenticated):
+            self.set_header("WWW-Authenticate", "Bearer")
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
 

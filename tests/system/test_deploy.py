@@ -113,7 +113,7 @@ def test_the_image_has_all_that_the_server_needs(tmp_path: Path) -> None:
                 shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy2(path, place)
-    with running_server(*entrypoint(), root=tmp_path) as server:
+    with running_server(*entrypoint(), "--insecure", root=tmp_path) as server:
         assert post(server, "/v1/models/activity/predict", {"data": WINDOW}).status == 200
         assert get(server, "/").status == 200
     assert re.search(r"^USER [1-9]\d*$", text, re.MULTILINE)
@@ -127,8 +127,9 @@ def test_every_container_has_settings_that_are_right(monkeypatch: pytest.MonkeyP
     for deployment, container in containers():
         with monkeypatch.context() as patch:
             for variable in container["env"]:
-                reference = variable["valueFrom"]["secretKeyRef"]
-                patch.setenv(variable["name"], secrets[reference["name"]][reference["key"]])
+                reference = variable.get("valueFrom", {}).get("secretKeyRef")
+                value = secrets[reference["name"]][reference["key"]] if reference else variable["value"]
+                patch.setenv(variable["name"], value)
             settings = read_settings([*entrypoint(), *container["args"]])
         pod = deployment["spec"]["template"]
         assert settings.role == deployment["metadata"]["name"] == pod["metadata"]["labels"]["role"]
