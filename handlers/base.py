@@ -9,7 +9,9 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import tornado.web
+from tornado.httputil import HTTPServerRequest
 
+from handlers.forwarded import Proxies, Scheme
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
@@ -95,12 +97,27 @@ class ServerState:
     new_session_id: Callable[[], str] = field(default=str)
     cluster: Membership | None = None
     scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
+    proxies: Proxies = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the networks of the proxies."""
+        self.proxies = Proxies(self.settings.trusted_proxies)
 
     @property
     def is_welcoming(self) -> bool:
         """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
         has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
         return self.ready and not self.draining and has_models
+
+    def client_address(self, request: HTTPServerRequest) -> str:
+        """Return the address of the client that a request is from, behind whatever trusted proxies."""
+        return self.proxies.client(request.remote_ip or "", request.headers.get("X-Forwarded-For", ""))
+
+    def is_secure(self, request: HTTPServerRequest) -> bool:
+        """Return whether the client speaks TLS, to this server or to a trusted proxy."""
+        own: Scheme = "https" if request.protocol == "https" else "http"
+        told = request.headers.get("X-Forwarded-Proto", "")
+        return self.proxies.scheme(request.remote_ip or "", own, told) == "https"
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""

@@ -73,14 +73,20 @@ class UpgradeHandler(JsonHandler):
         return None
 
     def _is_origin_allowed(self) -> bool:
-        """Let a page of this server's own origin in, any listed one, and clients that are no page."""
+        """Let a page of this server's own origin in, any listed one, and clients that are no page.
+
+        Where TLS ends at a proxy that is not known as trusted, a page that was loaded over TLS counts as ours too.
+        """
         origin = self.request.headers.get("Origin")
         if origin is None or origin in self.state.settings.allowed_origins:
             return True
         try:
-            return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+            page = urlsplit(origin)
         except ValueError:
             return False
+        host = self.request.headers.get("Host", "")
+        schemes = ("https",) if self.state.is_secure(self.request) else ("http", "https")
+        return page.scheme in schemes and page.netloc.lower() == host.lower()
 
     def _stream(self) -> IOStream:
         stream: IOStream = self.request.connection.stream  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ MAX_LINES = 350
 
 LAYERS = ["pipeline", "handlers", "server"]  # each may import itself and what stands before it
 PURE = [
+    "handlers/forwarded.py",
     "handlers/frames.py",
     *(
         f"pipeline/{name}.py"
