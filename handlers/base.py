@@ -12,6 +12,7 @@ import tornado.web
 from tornado.httputil import HTTPServerRequest
 
 from handlers.forwarded import Proxies, Scheme
+from handlers.headers import HEADERS, secure_headers
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
@@ -47,9 +48,6 @@ SERVER_VERSION: Final = "0.1.0"
 
 #: After which a client that is told of the end should come again.
 RECONNECT_IN_MS: Final = 1000
-
-#: That every answer has.
-COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
 
 STATUS: dict[str, HTTPStatus] = {
     InvalidMessage.code: HTTPStatus.BAD_REQUEST,
@@ -98,10 +96,12 @@ class ServerState:
     cluster: Membership | None = None
     scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
     proxies: Proxies = field(init=False)
+    _secure_headers: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the networks of the proxies."""
         self.proxies = Proxies(self.settings.trusted_proxies)
+        self._secure_headers = secure_headers(self.settings.hsts_seconds)
 
     @property
     def is_welcoming(self) -> bool:
@@ -118,6 +118,10 @@ class ServerState:
         own: Scheme = "https" if request.protocol == "https" else "http"
         told = request.headers.get("X-Forwarded-Proto", "")
         return self.proxies.scheme(request.remote_ip or "", own, told) == "https"
+
+    def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
+        """Return the headers that every answer to a request has."""
+        return self._secure_headers if self.is_secure(request) else HEADERS
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""
@@ -154,7 +158,8 @@ class JsonHandler(tornado.web.RequestHandler):
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
         self.clear_header("Server")
-        self.set_headers(COMMON_HEADERS)
+        state: ServerState = self.settings["state"]
+        self.set_headers(state.headers(self.request))
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         """Set several at once."""

@@ -5,13 +5,14 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 from tornado.routing import Router
 
-from handlers.base import COMMON_HEADERS, ServerState, retry_after
+from handlers.base import ServerState, retry_after
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from pipeline.codec import JSON
@@ -188,8 +189,8 @@ class InferExchange(HTTPMessageDelegate):
         if self._is_over:
             return
         self._end()
-        headers |= COMMON_HEADERS
-        headers["Date"] = format_timestamp(time.time())
+        headers |= self._state.headers(self._request)
+        headers["Date"] = _date(int(time.time()))
         headers["Content-Length"] = str(len(body))
         chunk = body if self._request.method != "HEAD" else None
         self._connection.write_headers(ResponseStartLine("", status, status.phrase), HTTPHeaders(headers), chunk)
@@ -206,6 +207,12 @@ class InferExchange(HTTPMessageDelegate):
         if self._under_way is not None:
             self._state.end_request(self._under_way)
             self._under_way = None
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """Return a time as HTTP has it, which takes longer to write than a row takes to run."""
+    return format_timestamp(second)
 
 
 class InferDoor(Router):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
@@ -17,10 +18,7 @@ from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
-_HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % RECONNECT_IN_MS
-)
+_HEADERS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Connection": "close"}
 
 
 class Events:
@@ -158,7 +156,13 @@ class EventsHandler(JsonHandler):
         wanted = JSON.check_order(fields, Subscribe)
         read_patterns(wanted.topics)
         connection = EventConnection(self.state, wanted, _position_of(self.request.headers.get("Last-Event-ID", "")))
-        await take_over(self.detach(), _HEAD, connection)
+        await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
+
+
+def _head(headers: Mapping[str, str]) -> bytes:
+    """Return what comes before the events."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 200 OK\r\n{lines}\r\nretry: {RECONNECT_IN_MS}\n\n".encode("ascii")
 
 
 def _position_of(event_id: str) -> int:

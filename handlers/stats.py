@@ -12,5 +12,4 @@ class StatsHandler(JsonHandler):
     async def get(self) -> None:
         """Tell what the server does now."""
         self.query(frozenset())
-        self.set_header("Cache-Control", "no-store")
         self.reply(await self.state.pulse.read())

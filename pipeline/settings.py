@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     allowed_origins: list[str] = Field(
         [], description="origins of other web pages that may connect; a page's own origin always may"
     )
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="with TLS: browsers come with TLS only for so long (HSTS); 0 lets them be"
+    )
     allowed_hosts: list[str] = Field(
         [], description="names in the Host header that are served beside localhost while no credentials are needed"
     )

@@ -14,6 +14,7 @@ LAYERS = ["pipeline", "handlers", "server"]  # each may import itself and what s
 PURE = [
     "handlers/forwarded.py",
     "handlers/frames.py",
+    "handlers/headers.py",
     *(
         f"pipeline/{name}.py"
         for name in (
