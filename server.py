@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from handlers.access import Gate
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.farewell import part, seconds_to_part
@@ -88,6 +89,7 @@ class Server:
             self.hub,
             self.pulse,
             self.desk.recent,
+            Gate(settings, None),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=scrape,
         )
@@ -181,6 +183,10 @@ def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertD
 def main() -> int:
     """Run the command line; return the exit code."""
     try:
+        if sys.argv[1:2] == ["keys"]:
+            from pipeline.keys_command import run as run_keys
+
+            return run_keys(sys.argv[2:])
         seat = own_seat()
         settings = read_settings(sys.argv[1:])
         process = f"[{seat.number}]" if seat else ""

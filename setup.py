@@ -9,6 +9,7 @@ from setuptools import setup
 HOT_PATH = [
     "handlers/echo.py",
     "handlers/frames.py",
+    "handlers/identified.py",
     "handlers/socket.py",
     "handlers/stream.py",
     "handlers/watch.py",

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final, Protocol
 
 import tornado.web
 from tornado.httputil import HTTPServerRequest
 
-from handlers.forwarded import Proxies, Scheme
+from handlers.access import Gate, Needs
+from handlers.credentials import TICKET, TOKEN
 from handlers.headers import HEADERS, secure_headers
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
@@ -35,8 +37,10 @@ from pipeline.errors import (
     WaterspoutError,
 )
 from pipeline.hub import Hub
+from pipeline.identity import Identity
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
+from pipeline.permitted_models import PermittedModels
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
 from pipeline.stream import error_body
@@ -88,6 +92,7 @@ class ServerState:
     hub: Hub
     pulse: PulseTimer
     alerts: RecentAlerts
+    gate: Gate
     ready: bool = False
     draining: bool = False
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
@@ -95,12 +100,10 @@ class ServerState:
     new_session_id: Callable[[], str] = field(default=str)
     cluster: Membership | None = None
     scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
-    proxies: Proxies = field(init=False)
     _secure_headers: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the networks of the proxies."""
-        self.proxies = Proxies(self.settings.trusted_proxies)
+        """Make the headers that every answer has over TLS."""
         self._secure_headers = secure_headers(self.settings.hsts_seconds)
 
     @property
@@ -109,19 +112,21 @@ class ServerState:
         has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
         return self.ready and not self.draining and has_models
 
-    def client_address(self, request: HTTPServerRequest) -> str:
-        """Return the address of the client that a request is from, behind whatever trusted proxies."""
-        return self.proxies.client(request.remote_ip or "", request.headers.get("X-Forwarded-For", ""))
-
-    def is_secure(self, request: HTTPServerRequest) -> bool:
-        """Return whether the client speaks TLS, to this server or to a trusted proxy."""
-        own: Scheme = "https" if request.protocol == "https" else "http"
-        told = request.headers.get("X-Forwarded-Proto", "")
-        return self.proxies.scheme(request.remote_ip or "", own, told) == "https"
-
     def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
         """Return the headers that every answer to a request has."""
-        return self._secure_headers if self.is_secure(request) else HEADERS
+        return self._secure_headers if self.gate.is_secure(request) else HEADERS
+
+    def visible_to(self, identity: Identity | None) -> Catalogue:
+        """Return the models that somebody may know of."""
+        return self.permitted(_nothing if identity is None else identity.scopes.may_see)
+
+    def usable_by(self, identity: Identity | None) -> Catalogue:
+        """Return the models that somebody may send events to."""
+        return self.permitted(_nothing if identity is None else identity.scopes.may_predict)
+
+    def permitted(self, is_permitted: Callable[[str], bool]) -> Catalogue:
+        """Return the models whose names are permitted; all where no credentials are configured."""
+        return self.repository if self.gate.access is None else PermittedModels(self.repository, is_permitted)
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""
@@ -151,9 +156,22 @@ class ServerState:
 class JsonHandler(tornado.web.RequestHandler):
     """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
 
-    def initialize(self, state: ServerState) -> None:
-        """Take the server's parts."""
+    identity: Identity | None = None
+
+    def initialize(self, state: ServerState, needs: Needs = Needs.NOTHING) -> None:
+        """Take the server's parts, and what the door needs of those who knock."""
         self.state = state
+        self.needs = needs
+
+    def prepare(self) -> Awaitable[None] | None:
+        """See who asks."""
+        self.identity = self.state.gate.identify(self.request, self.needs)
+        return None
+
+    @property
+    def models(self) -> Catalogue:
+        """The models as the one who asks may see them."""
+        return self.state.visible_to(self.identity)
 
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
@@ -175,9 +193,7 @@ class JsonHandler(tornado.web.RequestHandler):
     def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
-        self.set_headers(retry_after(error))
-        if isinstance(error, Unauthenticated):
-            self.set_header("WWW-Authenticate", "Bearer")
+        self.set_headers(error_headers(error))
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
@@ -212,6 +228,8 @@ class JsonHandler(tornado.web.RequestHandler):
         """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""
         query = {}
         for name, values in self.request.query_arguments.items():
+            if name in (TICKET, TOKEN):  # the gate has seen to these
+                continue
             if name not in allowed:
                 raise InvalidMessage(f"{name[:100]}: unknown parameter, expected one of {', '.join(sorted(allowed))}")
             try:
@@ -257,9 +275,16 @@ def no_such_path(path: str, role: str) -> str:
     return f"{told}; this is a worker: it runs models, and gateways answer for them" if role == "worker" else told
 
 
-def retry_after(error: WaterspoutError) -> dict[str, str]:
-    """Return a header that says when to try again, in seconds, where that makes sense."""
-    return {"Retry-After": str(max(1, round((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
+def error_headers(error: WaterspoutError) -> dict[str, str]:
+    """Return headers that say when to try again (seconds), where that makes sense, or what is missing."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(max(1, ceil((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
+
+
+def _nothing(model: str) -> bool:
+    del model
+    return False
 
 
 def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:

@@ -58,7 +58,8 @@ class BoundedBodyHandler(JsonHandler):
     """
 
     def prepare(self) -> None:
-        """Refuse what need not be read."""
+        """See who asks, and refuse what need not be read."""
+        super().prepare()
         self.body = BoundedBody(self.state.settings.max_message_bytes)
         self.body.expect(self.request.headers)
 

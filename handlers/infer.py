@@ -12,12 +12,14 @@ from typing import Any, Final
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 from tornado.routing import Router
 
-from handlers.base import ServerState, retry_after
+from handlers.access import Needs
+from handlers.base import ServerState, error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
+from pipeline.identity import Identity
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
 from pipeline.stream import MAX_ERROR_LENGTH
@@ -54,12 +56,14 @@ class InferExchange(HTTPMessageDelegate):
         self._model: ServedModel
         self._plans: Sequence[OutputPlan] = ()
         self._id: str | None = None
+        self._identity: Identity | None = None
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
         """Refuse what need not be read."""
         del start_line
         self._connection.set_close_callback(self.on_connection_close)
         try:
+            self._identity = self._state.gate.identify(self._request, Needs.IDENTITY)
             self._body.expect(headers)
         except WaterspoutError as error:
             self._refuse(error)
@@ -102,7 +106,7 @@ class InferExchange(HTTPMessageDelegate):
     def post(self) -> None:
         """Answer with all outputs, or those that were asked for; with the first error where a row fails."""
         state = self._state
-        model = self._model = state.repository.get(*[_decode(part) for part in self._place])
+        model = self._model = state.usable_by(self._identity).get(*[_decode(part) for part in self._place])
         if state.draining:
             raise ShuttingDown("the server is shutting down")
         request, body, is_raw = self._read()
@@ -174,7 +178,7 @@ class InferExchange(HTTPMessageDelegate):
 
     def _refuse(self, error: WaterspoutError) -> None:
         self._state.stats.errors[error.code] += 1
-        self._send_error(V2_STATUS[error.code], str(error), retry_after(error))
+        self._send_error(V2_STATUS[error.code], str(error), error_headers(error))
 
     def _break_down(self, error: Exception) -> None:
         """Tell of a fault of our own."""

@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from handlers.access import check_topics
 from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
 from handlers.takeover import keep_fresh, take_over
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
+from pipeline.identity import Identity
 from pipeline.messages import Goaway
 from pipeline.topics import ALERTS, STATS, read_patterns
 from pipeline.watch_messages import DEFAULT_HZ, Subscribe
@@ -49,13 +52,14 @@ class EventConnection:
     event_count = 0
     is_idle = True
 
-    def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
+    def __init__(self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
         self._heartbeat: Heartbeat = state.heartbeat
         self._hub = state.hub
         self._wanted = wanted
         self._since = since
         self._shard = 0
+        self._identity = identity
         self._quiet = 0  # ticks since something was sent
         self._stalled = -1  # ticks since the client stopped reading; -1: it reads
         self._transport: asyncio.Transport
@@ -113,7 +117,9 @@ class EventConnection:
         """Take note that one heartbeat interval has passed."""
         del now
         self._quiet += 1
-        if self._stalled >= 0:
+        if self._identity is not None and not self._identity.is_valid(time.time()):
+            self._transport.close()
+        elif self._stalled >= 0:
             self._stalled += 1
             if self._stalled > self._heartbeat.slow_after:
                 self.abort()
@@ -137,6 +143,10 @@ class EventConnection:
 class EventsHandler(JsonHandler):
     """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
 
+    async def prepare(self) -> None:
+        """See who asks; a ticket may have to be looked up elsewhere."""
+        self.identity = await self.state.gate.identify_upgrade(self.request)
+
     async def get(self) -> None:
         """Check what is asked for, then go on for as long as the client listens."""
         query = self.query(_PARAMETERS)
@@ -155,7 +165,9 @@ class EventsHandler(JsonHandler):
             raise InvalidMessage(f"hz: expected a number, got {query['hz'][:100]!r}") from error
         wanted = JSON.check_order(fields, Subscribe)
         read_patterns(wanted.topics)
-        connection = EventConnection(self.state, wanted, _position_of(self.request.headers.get("Last-Event-ID", "")))
+        check_topics(self.identity, wanted.topics)
+        since = _position_of(self.request.headers.get("Last-Event-ID", ""))
+        connection = EventConnection(self.state, wanted, since, self.identity)
         await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
 
 

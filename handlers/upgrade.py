@@ -2,12 +2,13 @@
 
 import base64
 import binascii
-from urllib.parse import urlsplit
+from collections.abc import Awaitable
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketProtocol13
 
 from handlers.base import JsonHandler
+from handlers.credentials import protocols
 from handlers.socket import WebSocketConnection
 from handlers.takeover import take_over
 from pipeline.codec import JSON
@@ -25,6 +26,15 @@ class UpgradeHandler(JsonHandler):
         del offered
         return None
 
+    admits_guests = False  # who say who they are by their first message
+
+    def prepare(self) -> Awaitable[None]:
+        """See who asks; a ticket may have to be looked up elsewhere."""
+        return self._identify()
+
+    async def _identify(self) -> None:
+        self.identity = await self.state.gate.identify_upgrade(self.request, guests=self.admits_guests)
+
     async def get(self, *path: str) -> None:
         """Check the handshake, answer it and hand the socket over."""
         del path
@@ -38,7 +48,7 @@ class UpgradeHandler(JsonHandler):
             self.reply({"error": body}, JSON, status)
             return
         headers = self.request.headers
-        offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        offered = protocols(headers.get("Sec-WebSocket-Protocol", ""))
         subprotocol = self.select_subprotocol(offered)
         connection = self.make_connection(subprotocol)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
@@ -66,27 +76,11 @@ class UpgradeHandler(JsonHandler):
             return 426, "Sec-WebSocket-Version: expected 13"
         if not _is_nonce(headers.get("Sec-WebSocket-Key", "")):
             return 400, "Sec-WebSocket-Key: expected 16 bytes in base64"
-        if not self._is_origin_allowed():
+        if not self.state.gate.is_origin_allowed(self.request):
             return 403, "Origin: this page may not connect here (allowed_origins)"
         if _has_early_bytes(self._stream()):
             return 400, "bytes came before the handshake was answered"
         return None
-
-    def _is_origin_allowed(self) -> bool:
-        """Let a page of this server's own origin in, any listed one, and clients that are no page.
-
-        Where TLS ends at a proxy that is not known as trusted, a page that was loaded over TLS counts as ours too.
-        """
-        origin = self.request.headers.get("Origin")
-        if origin is None or origin in self.state.settings.allowed_origins:
-            return True
-        try:
-            page = urlsplit(origin)
-        except ValueError:
-            return False
-        host = self.request.headers.get("Host", "")
-        schemes = ("https",) if self.state.is_secure(self.request) else ("http", "https")
-        return page.scheme in schemes and page.netloc.lower() == host.lower()
 
     def _stream(self) -> IOStream:
         stream: IOStream = self.request.connection.stream  # type: ignore[union-attr]

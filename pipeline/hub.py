@@ -150,7 +150,7 @@ class Hub:
         nothing.
         """
         patterns = {pattern.text: pattern for pattern in read_patterns(texts)}
-        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        had = self.patterns_of(watcher)
         if len(had | patterns.keys()) > MAX_PATTERNS:
             raise InvalidMessage(f"topics: a watcher may have {MAX_PATTERNS} patterns, it has {len(had)} already")
         self._drop(watcher, patterns.keys())
@@ -160,6 +160,10 @@ class Hub:
         if patterns:
             self._join(watcher, list(patterns.values()), Choice(tuple(sorted(patterns)), hz, inputs), since)
         self.wake()
+
+    def patterns_of(self, watcher: Watcher) -> set[str]:
+        """Return what a watcher has subscribed to."""
+        return {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
 
     def relay(self, watcher: Watcher, choice: Choice, since: int) -> None:
         """Send what has changed after `since` to a watcher that passes it on to other processes.
@@ -173,7 +177,7 @@ class Hub:
 
     def unsubscribe(self, watcher: Watcher, texts: list[str]) -> None:
         """Send no more of these patterns. Raises `InvalidMessage` for one that the watcher does not have."""
-        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        had = self.patterns_of(watcher)
         for at, text in enumerate(texts):
             if text not in had:
                 raise InvalidMessage(f"topics[{at}]: {text[:100]!r} is not subscribed")

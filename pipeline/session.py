@@ -9,7 +9,7 @@ from msgspec import UNSET
 from pipeline.codec import MSGPACK, Codec, Refused
 from pipeline.errors import CloseCode, InvalidInput, Overloaded, ShuttingDown, WaterspoutError
 from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, SessionOptions
-from pipeline.messages import Control, Event, Ping, Pong, Reset
+from pipeline.messages import Auth, Control, Event, Ping, Pong, Reset
 from pipeline.stream import Stream, StreamJob, failure
 from pipeline.streams import Streams
 from pipeline.tensors import Row, Shapes
@@ -159,6 +159,8 @@ class Session:
     def _control(self, message: Control, codec: Codec) -> None:
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
+        elif isinstance(message, Auth):
+            self.outlet.authenticate(message.token)
         elif isinstance(message, Reset):
             self._streams.reset(message.model, message.key)
 

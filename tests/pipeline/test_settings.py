@@ -37,6 +37,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "tls_cert": None,
         "tls_key": None,
         "allowed_origins": [],
+        "hsts_seconds": 31_536_000,
         "allowed_hosts": [],
         "trusted_proxies": [],
         "api_keys": None,
