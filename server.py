@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
+from pipeline.logs import start_logging
 from pipeline.metrics import make_registry
 from pipeline.process import Scrape, serve, supervise
 from pipeline.pulse import Pulse
@@ -189,12 +190,7 @@ def main() -> int:
             return run_keys(sys.argv[2:])
         seat = own_seat()
         settings = read_settings(sys.argv[1:])
-        process = f"[{seat.number}]" if seat else ""
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format=f"%(asctime)s %(levelname)-7s %(name)s{process}: %(message)s",
-            stream=sys.stderr,
-        )
+        start_logging(settings, None if seat is None else seat.number)
         if seat is not None:
             settings = settings.model_copy(update={"port": seat.port})
         else:

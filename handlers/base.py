@@ -17,6 +17,7 @@ from handlers.credentials import TICKET, TOKEN
 from handlers.headers import HEADERS, secure_headers
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.alerts import RecentAlerts
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
@@ -112,6 +113,10 @@ class ServerState:
         has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
         return self.ready and not self.draining and has_models
 
+    def subjects(self, request: HTTPServerRequest) -> dict[str, str]:
+        """Return what a line of the log about a request has beside what it says."""
+        return {"request": request_id(request), "client": self.gate.client_address(request)}
+
     def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
         """Return the headers that every answer to a request has."""
         return self._secure_headers if self.gate.is_secure(request) else HEADERS
@@ -198,7 +203,9 @@ class JsonHandler(tornado.web.RequestHandler):
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
-        """Finish with an error of Tornado's own."""
+        """Finish with an error of Tornado's own; with one of ours, say by what id it is found in the log."""
+        if status >= 500:
+            self.set_header(REQUEST_ID, request_id(self.request))
         code = "inference_failed" if status >= 500 else "invalid_message"
         body = {"code": code, "message": phrase_of(status, raised), "retryable": False}
         self.reply({"error": body}, JSON, status)
@@ -221,8 +228,11 @@ class JsonHandler(tornado.web.RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Keep the errors that clients make out of the log."""
-        if not isinstance(value, WaterspoutError):
-            super().log_exception(typ, value, tb)
+        is_theirs = isinstance(value, tornado.web.HTTPError) and value.status_code < 500
+        if not is_theirs and not isinstance(value, WaterspoutError):
+            request = self.request
+            told = "a request could not be answered: %s %s"
+            log.error(told, request.method, request.path[:200], exc_info=value, extra=self.state.subjects(request))
 
     def query(self, allowed: frozenset[str]) -> dict[str, str]:
         """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""

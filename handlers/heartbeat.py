@@ -46,6 +46,10 @@ class Beating(Protocol):
     """What the heartbeat looks after."""
 
     @property
+    def name(self) -> str:
+        """The id of the session, empty where there is none."""
+
+    @property
     def event_count(self) -> int:
         """How many events came."""
 
@@ -130,5 +134,5 @@ class Heartbeat:
             try:
                 socket.tick(now)
             except Exception:
-                log.exception("a socket's heartbeat failed")
+                log.exception("a socket's heartbeat failed", extra={"session": socket.name})
                 socket.abort()

@@ -25,7 +25,7 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_guest_ticks", "identity", "server")
+    __slots__ = ("_guest_ticks", "_name", "identity", "server")
 
     def __init__(self, server: ServerState, identity: Any) -> None:
         """`identity`: an `Identity`, or None for a guest."""
@@ -34,6 +34,14 @@ class IdentifiedConnection(WebSocketConnection):
         self.server = server
         self.identity = identity
         self._guest_ticks = 0
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        if not self._name:
+            self._name = self.server.new_session_id()
+        return self._name
 
     def welcome(self) -> None:
         """Begin: it is known who is there."""

@@ -16,6 +16,7 @@ from handlers.access import Needs
 from handlers.base import ServerState, error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
@@ -182,8 +183,11 @@ class InferExchange(HTTPMessageDelegate):
 
     def _break_down(self, error: Exception) -> None:
         """Tell of a fault of our own."""
-        log.error("a request could not be answered: %s", self._request.path[:200], exc_info=error)
-        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", {})
+        request = self._request
+        told = "a request could not be answered: %s %s"
+        log.error(told, request.method, request.path[:200], exc_info=error, extra=self._state.subjects(request))
+        found_by = {REQUEST_ID: request_id(request)}
+        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", found_by)
 
     def _send_error(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
         body = encode(ErrorMessage(text[:MAX_ERROR_LENGTH]))

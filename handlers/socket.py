@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from enum import Enum
+from logging import DEBUG
 from typing import Any, Final, cast
 
 from handlers.frames import (
@@ -69,6 +70,11 @@ class WebSocketConnection:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state.name} quiet={self._quiet} stalled={self._stalled}>"
+
+    @property
+    def name(self) -> str:
+        """The id of the session, empty where there is none."""
+        return ""
 
     @property
     def event_count(self) -> int:
@@ -179,7 +185,7 @@ class WebSocketConnection:
         except ProtocolViolation as violation:
             self._fail(violation)
         except Exception:
-            log.exception("a message could not be handled")
+            log.exception("a message could not be handled", extra={"session": self.name})
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def eof_received(self) -> bool:
@@ -204,6 +210,8 @@ class WebSocketConnection:
         self._state = State.FINISHED
         self._heartbeat.discard(self, self._shard)
         self._tell_closed()
+        if log.isEnabledFor(DEBUG):
+            log.debug("closed after %d events", self.event_count, extra={"session": self.name})
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.PING:

@@ -49,6 +49,7 @@ ALERT_EVENTS: Final = Events((ALERTS,))
 class EventConnection:
     """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
 
+    name = ""
     event_count = 0
     is_idle = True
 

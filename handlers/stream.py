@@ -23,7 +23,7 @@ _monotonic: Final = time.monotonic
 class StreamConnection(IdentifiedConnection):
     """A WebSocket and its session."""
 
-    __slots__ = ("_codec", "_last_codec", "_model", "_name", "_session", "_version")
+    __slots__ = ("_codec", "_last_codec", "_model", "_session", "_version")
 
     def __init__(
         self,
@@ -40,14 +40,6 @@ class StreamConnection(IdentifiedConnection):
         self._session = Session(server.permitted(self._may_predict), self, options, server.budget, model, version)
         self._model = model
         self._version = version
-        self._name = ""
-
-    @property
-    def name(self) -> str:
-        """The session's id, made when somebody asks."""
-        if not self._name:
-            self._name = self.server.new_session_id()
-        return self._name
 
     def live_streams(self) -> list[Any]:
         """Return the streams of the session."""

@@ -80,7 +80,7 @@ class WatchConnection(IdentifiedConnection):
             server = self.server
             limits = WatchLimits(server.settings.max_message_bytes, MAX_PATTERNS)
             models = server.visible_to(self.identity).describe_all()
-            self.tell(WatchWelcome(SERVER_NAME, server.new_session_id(), limits, models))
+            self.tell(WatchWelcome(SERVER_NAME, self.name, limits, models))
 
     def message_received(self, opcode: int, payload: bytes) -> None:
         """Do what the client orders."""

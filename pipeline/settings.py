@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
     worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
     claim_seconds: Seconds = Field(5.0, description="worker: others take over what it has after this silence")
+    log_format: Literal["console", "json"] = Field("console", description="lines for people, or a JSON object each")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
     @field_validator("webhook_secret")

@@ -60,6 +60,7 @@ PURE = [
             "providers",
             "pulse",
             "pulse_messages",
+            "redaction",
             "redis_records",
             "redis_url",
             "restarts",

@@ -16,6 +16,7 @@ TOLERANCE = 0.05  # of timers, in seconds
 class Leaving:
     """A socket that notes when it is told and closed; it is idle but for `busy_seconds` after it was told."""
 
+    name = ""
     event_count = 0
 
     def __init__(self, busy_seconds: float = 0.0) -> None:

@@ -72,6 +72,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_lag": 1000,
         "worker_wait_seconds": 30.0,
         "claim_seconds": 5.0,
+        "log_format": "console",
         "log_level": "info",
     }
 

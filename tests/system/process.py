@@ -22,7 +22,9 @@ STOP_TIMEOUT: Final = 10.0
 T = TypeVar("T")
 
 _LISTENING = re.compile(r"Waterspout is listening on (https?)://(.+):(\d+)\n")
-_PROBLEM = re.compile(r"Traceback| ERROR | CRITICAL |never retrieved|was never awaited|Exception ignored")
+_PROBLEM = re.compile(
+    r"Traceback| ERROR | CRITICAL |\"level\":\"(?:error|critical)\"|never retrieved|was never awaited|Exception ignored"
+)
 
 
 def until(look: Callable[[], T], within: float = 5.0) -> T:
