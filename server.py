@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from handlers.access import Gate
 from handlers.app import make_app
 from handlers.base import ServerState
+from handlers.farewell import part, seconds_to_part
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.listener import Listener
@@ -21,10 +22,11 @@ from handlers.webhooks import WebhookSender
 from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
 from pipeline.control_wire import own_seat
-from pipeline.errors import CloseCode, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
+from pipeline.logs import start_logging
 from pipeline.metrics import make_registry
 from pipeline.process import Scrape, serve, supervise
 from pipeline.pulse import Pulse
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from pipeline.repository import Repository
 
 log = logging.getLogger("waterspout")
-
-LAST_WORDS: Final = 0.1  # seconds after `goaway` in which events that were on their way are still answered
 
 
 class Server:
@@ -124,6 +124,10 @@ class Server:
             self.listener.listen()  # not before, as clients that come now are answered by others
         return self.listener.url
 
+    def reload(self) -> None:
+        """Read the certificate again."""
+        self.listener.reload()
+
     async def stop(self) -> bool:
         """Drain: refuse what is new, answer what is in flight, close all sockets; bounded by `drain_seconds`.
 
@@ -155,16 +159,13 @@ class Server:
         """Answer what is in flight and close all sockets; return whether that was done before the deadline."""
         try:
             async with asyncio.timeout_at(deadline):
-                for socket in self.heartbeat:
-                    socket.go_away("shutting down")
-                if len(self.heartbeat):
-                    await asyncio.sleep(LAST_WORDS)
-                if self.cluster is not None:
-                    await self.cluster.drain()
+                seconds = seconds_to_part(len(self.heartbeat), self.settings.drain_seconds)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(part(self.heartbeat, seconds, "shutting down"))
+                    if self.cluster is not None:
+                        group.create_task(self.cluster.drain())
                 await self.repository.drained()
                 await asyncio.gather(*self.state.requests)
-                for socket in self.heartbeat:
-                    socket.close(CloseCode.GOING_AWAY, "shutting down")
                 await self.heartbeat.emptied()
         except TimeoutError:
             log.warning("drain_seconds passed with %d sockets open", len(self.heartbeat))
@@ -193,12 +194,7 @@ def main() -> int:
             return run_keys(sys.argv[2:])
         seat = own_seat()
         settings = read_settings(sys.argv[1:])
-        process = f"[{seat.number}]" if seat else ""
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format=f"%(asctime)s %(levelname)-7s %(name)s{process}: %(message)s",
-            stream=sys.stderr,
-        )
+        start_logging(settings, None if seat is None else seat.number)
         if seat is not None:
             settings = settings.model_copy(update={"port": seat.port})
         else:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from tornado.httputil import HTTPServerRequest
 
 from handlers.credentials import EXPECTED, find
+from handlers.forwarded import Proxies, Scheme
 from pipeline.access import Access
 from pipeline.auth_rules import is_loopback
 from pipeline.errors import Forbidden, Unauthenticated, WaterspoutError
@@ -44,6 +45,7 @@ class Gate:
         self._origins = frozenset(settings.allowed_origins)
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
         self.is_open: Final = access.is_open  # no credentials are configured: everybody may do everything
+        self._proxies = Proxies(settings.trusted_proxies)
         self._is_local = access.is_open and is_loopback(settings.address)
 
     def __repr__(self) -> str:
@@ -100,14 +102,29 @@ class Gate:
         return await self._access.issue(identity)
 
     def is_origin_allowed(self, request: HTTPServerRequest) -> bool:
-        """Let a page of this server's own origin in, any listed one, and clients that are no page."""
+        """Let a page of this server's own origin in, any listed one, and clients that are no page.
+
+        Where TLS ends at a proxy that is not known as trusted, a page that was loaded over TLS counts as ours too.
+        """
         origin = request.headers.get("Origin")
         if origin is None or origin in self._origins:
             return True
         try:
-            return urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+            page = urlsplit(origin)
         except ValueError:
             return False
+        schemes = ("https",) if self.is_secure(request) else ("http", "https")
+        return page.scheme in schemes and page.netloc.lower() == request.headers.get("Host", "").lower()
+
+    def client_address(self, request: HTTPServerRequest) -> str:
+        """Return the address of the client that a request is from, behind whatever trusted proxies."""
+        return self._proxies.client(request.remote_ip or "", request.headers.get("X-Forwarded-For", ""))
+
+    def is_secure(self, request: HTTPServerRequest) -> bool:
+        """Return whether the client speaks TLS, to this server or to a trusted proxy."""
+        own: Scheme = "https" if request.protocol == "https" else "http"
+        told = request.headers.get("X-Forwarded-Proto", "")
+        return self._proxies.scheme(request.remote_ip or "", own, told) == "https"
 
 
 def check_topics(identity: Identity | None, patterns: Sequence[str]) -> None:

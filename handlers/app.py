@@ -257,6 +257,7 @@ def make_app(state: ServerState, registry: CollectorRegistry) -> Application:
         default_handler_class=NotFoundHandler,
         default_handler_args=shared,
         log_function=_log_nothing,
+        state=state,
         body_seconds=state.settings.body_seconds,
     )
 

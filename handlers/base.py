@@ -10,11 +10,14 @@ from math import ceil
 from typing import Any, Final, Protocol
 
 import tornado.web
+from tornado.httputil import HTTPServerRequest
 
 from handlers.access import Gate, Needs
 from handlers.credentials import TICKET, TOKEN
+from handlers.headers import HEADERS, secure_headers
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.alerts import RecentAlerts
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
@@ -51,9 +54,6 @@ SERVER_VERSION: Final = "0.1.0"
 
 #: After which a client that is told of the end should come again.
 RECONNECT_IN_MS: Final = 1000
-
-#: That every answer has.
-COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
 
 STATUS: dict[str, HTTPStatus] = {
     InvalidMessage.code: HTTPStatus.BAD_REQUEST,
@@ -103,12 +103,25 @@ class ServerState:
     new_session_id: Callable[[], str] = field(default=str)
     cluster: Membership | None = None
     scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
+    _secure_headers: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the headers that every answer has over TLS."""
+        self._secure_headers = secure_headers(self.settings.hsts_seconds)
 
     @property
     def is_welcoming(self) -> bool:
         """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
         has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
         return self.ready and not self.draining and has_models
+
+    def subjects(self, request: HTTPServerRequest) -> dict[str, str]:
+        """Return what a line of the log about a request has beside what it says."""
+        return {"request": request_id(request), "client": self.gate.client_address(request)}
+
+    def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
+        """Return the headers that every answer to a request has."""
+        return self._secure_headers if self.gate.is_secure(request) else HEADERS
 
     def visible_to(self, identity: Identity | None) -> Catalogue:
         """Return the models that somebody may know of."""
@@ -181,7 +194,8 @@ class JsonHandler(tornado.web.RequestHandler):
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
         self.clear_header("Server")
-        self.set_headers(COMMON_HEADERS)
+        state: ServerState = self.settings["state"]
+        self.set_headers(state.headers(self.request))
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         """Set several at once."""
@@ -202,7 +216,9 @@ class JsonHandler(tornado.web.RequestHandler):
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
-        """Finish with an error of Tornado's own."""
+        """Finish with an error of Tornado's own; with one of ours, say by what id it is found in the log."""
+        if status >= 500:
+            self.set_header(REQUEST_ID, request_id(self.request))
         code = "inference_failed" if status >= 500 else "invalid_message"
         body = {"code": code, "message": phrase_of(status, raised), "retryable": False}
         self.reply({"error": body}, JSON, status)
@@ -225,8 +241,11 @@ class JsonHandler(tornado.web.RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Keep the errors that clients make out of the log."""
-        if not isinstance(value, WaterspoutError):
-            super().log_exception(typ, value, tb)
+        is_theirs = isinstance(value, tornado.web.HTTPError) and value.status_code < 500
+        if not is_theirs and not isinstance(value, WaterspoutError):
+            request = self.request
+            told = "a request could not be answered: %s %s"
+            log.error(told, request.method, request.path[:200], exc_info=value, extra=self.state.subjects(request))
 
     def query(self, allowed: frozenset[str]) -> dict[str, str]:
         """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""

@@ -61,6 +61,10 @@ class Beating(Protocol):
     def describe(self) -> SessionInfo:
         """Return what operators are told."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of the socket."""
 
@@ -139,5 +143,5 @@ class Heartbeat:
             try:
                 socket.tick(now)
             except Exception:
-                log.exception("a socket's heartbeat failed")
+                log.exception("a socket's heartbeat failed", extra={"session": socket.name})
                 socket.abort()

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 
 from handlers.access import Needs
-from handlers.base import COMMON_HEADERS, ServerState, error_headers
+from handlers.base import ServerState, error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
@@ -191,8 +193,11 @@ class InferExchange(HTTPMessageDelegate):
 
     def _break_down(self, error: Exception) -> None:
         """Tell of a fault of our own."""
-        log.error("a request could not be answered: %s", self._request.path[:200], exc_info=error)
-        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", {})
+        request = self._request
+        told = "a request could not be answered: %s %s"
+        log.error(told, request.method, request.path[:200], exc_info=error, extra=self._state.subjects(request))
+        found_by = {REQUEST_ID: request_id(request)}
+        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", found_by)
 
     def _send_error(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
         body = encode(ErrorMessage(text[:MAX_ERROR_LENGTH]))
@@ -202,8 +207,8 @@ class InferExchange(HTTPMessageDelegate):
         if self._is_over:
             return
         self._end()
-        headers |= COMMON_HEADERS
-        headers["Date"] = format_timestamp(time.time())
+        headers |= self._state.headers(self._request)
+        headers["Date"] = _date(int(time.time()))
         headers["Content-Length"] = str(len(body))
         chunk = body if self._request.method != "HEAD" else None
         self._connection.write_headers(ResponseStartLine("", status, status.phrase), HTTPHeaders(headers), chunk)
@@ -220,6 +225,12 @@ class InferExchange(HTTPMessageDelegate):
         if self._under_way is not None:
             self._state.end_request(self._under_way)
             self._under_way = None
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """Return a time as HTTP has it, which takes longer to write than a row takes to run."""
+    return format_timestamp(second)
 
 
 class InferDoor(Router):

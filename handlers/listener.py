@@ -9,6 +9,7 @@ import tornado.httpserver
 import tornado.netutil
 import tornado.web
 
+from handlers.certificate import Certificate
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
@@ -24,9 +25,12 @@ class Listener:
         """Read the certificate. Raises `ConfigError`."""
         self._settings = settings
         self._port = settings.port
+        self._certificate: Certificate | None = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            self._certificate = Certificate(settings.tls_cert, settings.tls_key, self._show)
         self._http = tornado.httpserver.HTTPServer(
             app,
-            ssl_options=_tls_context(settings),
+            ssl_options=self._certificate and self._certificate.context,
             idle_connection_timeout=settings.header_seconds,
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=settings.max_message_bytes + 65536,
@@ -55,23 +59,24 @@ class Listener:
             raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
         self._port = sockets[0].getsockname()[1]
         self._http.add_sockets(sockets)
+        if self._certificate is not None:
+            self._certificate.start()
+
+    def reload(self) -> None:
+        """Read the certificate again, now."""
+        if self._certificate is not None:
+            self._certificate.look(at_once=True)
 
     def stop(self) -> None:
         """Take no more connections."""
         self._http.stop()
+        if self._certificate is not None:
+            self._certificate.stop()
 
     async def close(self) -> None:
         """Close the HTTP connections that are left."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._http.close_all_connections(), CLOSE_SECONDS)
 
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls_cert, tls_key: {error}") from error
-    return context
+    def _show(self, context: ssl.SSLContext) -> None:
+        self._http.ssl_options = context

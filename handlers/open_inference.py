@@ -7,6 +7,7 @@ import tornado.web
 
 from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, error_headers, no_such_path, phrase_of
 from handlers.bounded_body import BoundedBodyHandler
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.codec import JSON, Codec
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
 from pipeline.stream import MAX_ERROR_LENGTH
@@ -48,7 +49,9 @@ class V2Handler(JsonHandler):
         self._fail(V2_STATUS[error.code], str(error))
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
-        """Finish with an error of Tornado's own."""
+        """Finish with an error of Tornado's own; with one of ours, say by what id it is found in the log."""
+        if status >= 500:
+            self.set_header(REQUEST_ID, request_id(self.request))
         self._fail(status, phrase_of(status, raised))
 
     def _fail(self, status: int, text: str) -> None:

@@ -124,7 +124,6 @@ class PredictHandler(BoundedBodyHandler):
     async def _stream(self, session: Session, answers: _Answers, is_sse: bool) -> None:
         """Write each answer as soon as it is there."""
         self.set_header("Content-Type", _SSE if is_sse else _NDJSON)
-        self.set_header("Cache-Control", "no-store")
         while True:
             fresh, answers.fresh = answers.fresh, []
             self._count_errors(fresh)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from enum import Enum
+from logging import DEBUG
 from typing import Any, Final, cast
 
 from handlers.frames import (
@@ -75,8 +76,8 @@ class WebSocketConnection:
 
     @property
     def name(self) -> str:
-        """The session's id."""
-        raise NotImplementedError
+        """The id of the session, empty where there is none."""
+        return ""
 
     def describe(self) -> Any:
         """Return what operators are told (`SessionInfo`)."""
@@ -86,6 +87,11 @@ class WebSocketConnection:
     def event_count(self) -> int:
         """How many events came on this socket."""
         return 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return True
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of this socket."""
@@ -186,7 +192,7 @@ class WebSocketConnection:
         except ProtocolViolation as violation:
             self._fail(violation)
         except Exception:
-            log.exception("a message could not be handled")
+            log.exception("a message could not be handled", extra={"session": self.name})
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def eof_received(self) -> bool:
@@ -211,6 +217,8 @@ class WebSocketConnection:
         self._state = State.FINISHED
         self._heartbeat.discard(self, self._shard)
         self._tell_closed()
+        if log.isEnabledFor(DEBUG):
+            log.debug("closed after %d events", self.event_count, extra={"session": self.name})
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.PING:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from handlers.access import check_topics
@@ -21,10 +22,7 @@ from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
-_HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % RECONNECT_IN_MS
-)
+_HEADERS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Connection": "close"}
 
 
 class Events:
@@ -53,6 +51,7 @@ class EventConnection:
     """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
 
     event_count = 0
+    is_idle = True
 
     def __init__(self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
@@ -184,7 +183,13 @@ class EventsHandler(JsonHandler):
         check_topics(self.identity, wanted.topics)
         since = _position_of(self.request.headers.get("Last-Event-ID", ""))
         connection = EventConnection(self.state, wanted, since, self.identity)
-        await take_over(self.detach(), _HEAD, connection)
+        await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
+
+
+def _head(headers: Mapping[str, str]) -> bytes:
+    """Return what comes before the events."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 200 OK\r\n{lines}\r\nretry: {RECONNECT_IN_MS}\n\n".encode("ascii")
 
 
 def _position_of(event_id: str) -> int:

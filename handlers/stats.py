@@ -15,5 +15,4 @@ class StatsHandler(JsonHandler):
         """Tell what the server does now."""
         self.query(frozenset())
         check_topics(self.identity, [STATS])
-        self.set_header("Cache-Control", "no-store")
         self.reply(await self.state.pulse.read())

@@ -123,6 +123,11 @@ class StreamConnection(IdentifiedConnection):
         """How many events came."""
         return self._session.event_count
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return self._session.in_flight == 0
+
     def go_away(self, reason: str) -> None:
         """Announce the end and refuse further events; what is in flight is still answered."""
         self._session.drain()

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketProtocol13
@@ -11,6 +12,8 @@ from handlers.credentials import protocols
 from handlers.socket import WebSocketConnection
 from handlers.takeover import take_over
 from pipeline.codec import JSON
+
+log = logging.getLogger(__name__)
 
 
 class UpgradeHandler(JsonHandler):
@@ -51,6 +54,9 @@ class UpgradeHandler(JsonHandler):
         )
         stream = self.detach()
         self.state.stats.sockets_opened += 1
+        if log.isEnabledFor(logging.DEBUG):
+            subjects = self.state.subjects(self.request)
+            log.debug("opened %s", self.request.path[:200], extra={**subjects, "session": connection.name})
         await take_over(stream, response.encode("ascii"), connection)
 
     def _problem(self) -> tuple[int, str] | None:

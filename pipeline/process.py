@@ -36,6 +36,9 @@ class Service(Protocol):
     async def stop(self) -> bool:
         """Drain and end; return whether that was done in time."""
 
+    def reload(self) -> None:
+        """Read again what may be renewed while the process runs."""
+
 
 async def serve(build: Callable[[Scrape | None], Service], seat: Seat | None = None) -> int:
     """Run a service until SIGTERM or SIGINT, a second of which ends it at once; return the exit code.
@@ -65,6 +68,7 @@ async def supervise(settings: Settings) -> int:
         supervisor = Supervisor(command, settings.processes, port, settings.drain_seconds, _announce)
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, supervisor.stop)
+        _on_reload(supervisor.reload)
         code = await supervisor.run()
     log.info("stopped")
     return code
@@ -80,6 +84,7 @@ async def _run(service: Service, stopping: asyncio.Event, announce: Callable[[st
 
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal)
+    _on_reload(service.reload)
     waits = asyncio.create_task(stopping.wait())
     starts = asyncio.create_task(service.start())
     await asyncio.wait({waits, starts}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +98,12 @@ async def _run(service: Service, stopping: asyncio.Event, announce: Callable[[st
     in_time = await service.stop()
     log.info("stopped")
     return 0 if in_time else 1
+
+
+def _on_reload(reload: Callable[[], None]) -> None:
+    """Have SIGHUP reload, unless a terminal sends it to say that it is gone."""
+    if hasattr(signal, "SIGHUP") and not (sys.stdin and sys.stdin.isatty()):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 def _announce(url: str) -> None:

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     allowed_origins: list[str] = Field(
         [], description="origins of other web pages that may connect; a page's own origin always may"
     )
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="with TLS: browsers come with TLS only for so long (HSTS); 0 lets them be"
+    )
     allowed_hosts: list[str] = Field(
         [], description="names in the Host header that are served beside localhost while no credentials are needed"
     )
@@ -128,6 +131,7 @@ class Settings(BaseSettings):
     max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
     worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
     claim_seconds: Seconds = Field(5.0, description="worker: others take over what it has after this silence")
+    log_format: Literal["console", "json"] = Field("console", description="lines for people, or a JSON object each")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
     @field_validator("webhook_secret")

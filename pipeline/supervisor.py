@@ -71,9 +71,13 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, if it runs."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+                self.process.send_signal(number)
 
 
 class Supervisor:
@@ -119,6 +123,12 @@ class Supervisor:
         for child in self._children:
             child.send_drain()
         asyncio.get_running_loop().call_later(self._drain_seconds + GRACE_SECONDS, self._kill)
+
+    def reload(self) -> None:
+        """Have those that are ready read again what may be renewed; others read it as they start."""
+        for child in self._children:
+            if child.state in (State.READY, State.SILENT):
+                child.send(signal.SIGHUP)
 
     async def _keep(self, child: Child) -> None:
         """Run one process after the other."""

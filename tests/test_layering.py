@@ -13,7 +13,9 @@ MAX_LINES = 350
 LAYERS = ["pipeline", "handlers", "server"]  # each may import itself and what stands before it
 PURE = [
     "handlers/credentials.py",
+    "handlers/forwarded.py",
     "handlers/frames.py",
+    "handlers/headers.py",
     *(
         f"pipeline/{name}.py"
         for name in (
@@ -63,6 +65,7 @@ PURE = [
             "providers",
             "pulse",
             "pulse_messages",
+            "redaction",
             "redis_records",
             "redis_url",
             "restarts",

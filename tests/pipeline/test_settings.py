@@ -41,6 +41,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "tls_cert": None,
         "tls_key": None,
         "allowed_origins": [],
+        "hsts_seconds": 31_536_000,
         "allowed_hosts": [],
         "trusted_proxies": [],
         "api_keys": None,
@@ -81,6 +82,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_lag": 1000,
         "worker_wait_seconds": 30.0,
         "claim_seconds": 5.0,
+        "log_format": "console",
         "log_level": "info",
     }
 
