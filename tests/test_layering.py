@@ -68,6 +68,7 @@ PURE = [
             "run_times",
             "session",
             "settings",
+            "share_rules",
             "shares",
             "slo",
             "stats",
