@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from handlers.headers import HEADERS, secure_headers
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from handlers.request_id import REQUEST_ID, request_id
+from pipeline.accounts import Account, Accounts
 from pipeline.alerts import RecentAlerts
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
@@ -96,6 +98,7 @@ class ServerState:
     pulse: PulseTimer
     alerts: RecentAlerts
     gate: Gate
+    accounts: Accounts | None = None  # None: nothing is bounded, and everybody is one
     ready: bool = False
     draining: bool = False
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
@@ -185,6 +188,16 @@ class JsonHandler(tornado.web.RequestHandler):
         self.identity = await self.state.gate.identify(
             self.request, self.needs, takes_tickets=self.takes_tickets, guests=self.admits_guests
         )
+
+    def open_account(self, *, is_socket: bool) -> Account | None:
+        """Return who pays for this request, or the socket that it becomes. Raises `RateLimited`."""
+        accounts = self.state.accounts
+        if accounts is None:
+            return None
+        address = self.state.gate.client_address(self.request)
+        name = None if self.identity is None else self.identity.name
+        opens = accounts.open_socket if is_socket else accounts.open_request
+        return opens(name, address, time.monotonic())
 
     @property
     def models(self) -> Catalogue:

@@ -25,6 +25,11 @@ class Account:
         if self.meter.take_event(size, now):
             raise self.meter.refused
 
+    def take_events(self, count: int, size: int, now: float) -> None:
+        """Take so many events of `size` bytes in all. Raises `RateLimited`; none is taken then."""
+        if self.meter.take_events(count, size, now):
+            raise self.meter.refused
+
     def tally(self, model: str) -> Tally:
         """Return where to count what is done for a model."""
         tally = self._tallies.get(model)

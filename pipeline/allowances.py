@@ -29,7 +29,7 @@ class AllowanceTable:
         self._most = most
         self._table: dict[str, Allowance] = {}
         self.share = share
-        self.on_new: Callable[[Allowance], object] = _ignore
+        self.on_new: list[Callable[[Allowance], object]] = []
         self.refusals: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class AllowanceTable:
                 self._make_room(now)
             limits = self._own.get(name, self._default)
             allowance = Allowance(self._of, name, limits, self.refusals, now, self.share)
-            self.on_new(allowance)
+            for tell in self.on_new:
+                tell(allowance)
         self._table[name] = allowance  # behind all others
         return allowance
 
@@ -134,7 +135,3 @@ def address_group(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
-
-
-def _ignore(allowance: Allowance) -> None:
-    del allowance

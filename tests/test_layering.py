@@ -78,6 +78,7 @@ PURE = [
             "scopes",
             "session",
             "settings",
+            "share_rules",
             "shares",
             "slo",
             "stats",
