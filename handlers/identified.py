@@ -4,10 +4,10 @@ import asyncio
 import time
 from typing import Any, Final
 
-from handlers.base import ServerState
 from handlers.frames import Opcode
 from handlers.heartbeat import GUEST_SECONDS
 from handlers.socket import WebSocketConnection
+from handlers.state import ServerState
 from handlers.takeover import address_of
 from pipeline.accounts import Account
 from pipeline.admin_messages import SessionInfo

@@ -13,10 +13,11 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 
 from handlers.access import Needs
-from handlers.base import ServerState, error_headers
+from handlers.base import error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from handlers.request_id import REQUEST_ID, request_id
+from handlers.state import ServerState
 from pipeline.accounts import Account
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress

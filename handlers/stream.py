@@ -3,9 +3,10 @@
 import time
 from typing import Any, Final
 
-from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME
 from handlers.frames import Opcode
 from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.upgrade import UpgradeHandler
 from pipeline.accounts import Account
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused

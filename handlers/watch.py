@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from handlers.access import check_topics
-from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState, choice_of
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME, choice_of
 from handlers.frames import Opcode, encode_frame
 from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.takeover import keep_fresh
 from handlers.upgrade import UpgradeHandler
 from pipeline.accounts import Account
