@@ -9,6 +9,7 @@ from setuptools import setup
 HOT_PATH = [
     "handlers/echo.py",
     "handlers/frames.py",
+    "handlers/identified.py",
     "handlers/socket.py",
     "handlers/stream.py",
     "handlers/watch.py",
@@ -20,6 +21,7 @@ HOT_PATH = [
     "pipeline/ensemble.py",
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
+    "pipeline/idle.py",
     "pipeline/job.py",
     "pipeline/observer.py",
     "pipeline/results.py",
@@ -31,6 +33,8 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/streams.py",
+    "pipeline/topic_table.py",
     "pipeline/topics.py",
 ]
 

@@ -6,10 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final, Protocol
 
 import tornado.web
 
+from handlers.access import Gate, Needs
+from handlers.credentials import TICKET, TOKEN
 from handlers.heartbeat import Heartbeat
 from handlers.pulse import PulseTimer
 from pipeline.alerts import RecentAlerts
@@ -29,11 +32,14 @@ from pipeline.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnknownSession,
     WaterspoutError,
 )
 from pipeline.hub import Hub
+from pipeline.identity import OPEN_IDENTITY, Identity
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
+from pipeline.permitted_models import PermittedModels
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
 from pipeline.stream import error_body
@@ -43,6 +49,9 @@ log = logging.getLogger(__name__)
 SERVER_NAME: Final = "waterspout"
 SERVER_VERSION: Final = "0.1.0"
 
+#: After which a client that is told of the end should come again.
+RECONNECT_IN_MS: Final = 1000
+
 #: That every answer has.
 COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
 
@@ -51,6 +60,7 @@ STATUS: dict[str, HTTPStatus] = {
     InvalidInput.code: HTTPStatus.BAD_REQUEST,
     TooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownModel.code: HTTPStatus.NOT_FOUND,
+    UnknownSession.code: HTTPStatus.NOT_FOUND,
     ModelUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded.code: HTTPStatus.SERVICE_UNAVAILABLE,
     ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -85,6 +95,7 @@ class ServerState:
     hub: Hub
     pulse: PulseTimer
     alerts: RecentAlerts
+    gate: Gate
     ready: bool = False
     draining: bool = False
     requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
@@ -98,6 +109,18 @@ class ServerState:
         """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
         has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
         return self.ready and not self.draining and has_models
+
+    def visible_to(self, identity: Identity | None) -> Catalogue:
+        """Return the models that somebody may know of."""
+        return self.permitted(_nothing if identity is None else identity.scopes.may_see)
+
+    def usable_by(self, identity: Identity | None) -> Catalogue:
+        """Return the models that somebody may send events to."""
+        return self.permitted(_nothing if identity is None else identity.scopes.may_predict)
+
+    def permitted(self, is_permitted: Callable[[str], bool]) -> Catalogue:
+        """Return the models whose names are permitted; all where no credentials are configured."""
+        return self.repository if self.gate.is_open else PermittedModels(self.repository, is_permitted)
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""
@@ -127,9 +150,33 @@ class ServerState:
 class JsonHandler(tornado.web.RequestHandler):
     """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
 
-    def initialize(self, state: ServerState) -> None:
-        """Take the server's parts."""
+    takes_tickets = False
+    admits_guests = False  # who say who they are by their first message
+    identity: Identity | None = None
+
+    def initialize(self, state: ServerState, needs: Needs = Needs.NOTHING) -> None:
+        """Take the server's parts, and what the door needs of those who knock."""
         self.state = state
+        self.needs = needs
+
+    def prepare(self) -> Awaitable[None] | None:
+        """See who asks."""
+        gate = self.state.gate
+        gate.check_page(self.request)
+        if not gate.is_open:
+            return self._identify()
+        self.identity = OPEN_IDENTITY
+        return None
+
+    async def _identify(self) -> None:
+        self.identity = await self.state.gate.identify(
+            self.request, self.needs, takes_tickets=self.takes_tickets, guests=self.admits_guests
+        )
+
+    @property
+    def models(self) -> Catalogue:
+        """The models as the one who asks may see them."""
+        return self.state.visible_to(self.identity)
 
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
@@ -150,9 +197,7 @@ class JsonHandler(tornado.web.RequestHandler):
     def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
-        self.set_headers(retry_after(error))
-        if isinstance(error, Unauthenticated):
-            self.set_header("WWW-Authenticate", "Bearer")
+        self.set_headers(error_headers(error))
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
@@ -187,6 +232,8 @@ class JsonHandler(tornado.web.RequestHandler):
         """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""
         query = {}
         for name, values in self.request.query_arguments.items():
+            if name in (TICKET, TOKEN):  # the gate has seen to these
+                continue
             if name not in allowed:
                 raise InvalidMessage(f"{name[:100]}: unknown parameter, expected one of {', '.join(sorted(allowed))}")
             try:
@@ -232,9 +279,16 @@ def no_such_path(path: str, role: str) -> str:
     return f"{told}; this is a worker: it runs models, and gateways answer for them" if role == "worker" else told
 
 
-def retry_after(error: WaterspoutError) -> dict[str, str]:
-    """Return a header that says when to try again, in seconds, where that makes sense."""
-    return {"Retry-After": str(max(1, round((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
+def error_headers(error: WaterspoutError) -> dict[str, str]:
+    """Return headers that say when to try again (seconds), where that makes sense, or what is missing."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(max(1, ceil((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
+
+
+def _nothing(model: str) -> bool:
+    del model
+    return False
 
 
 def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:

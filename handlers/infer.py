@@ -4,19 +4,21 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 from tornado.routing import Router
 
-from handlers.base import COMMON_HEADERS, ServerState, retry_after
+from handlers.access import Needs
+from handlers.base import COMMON_HEADERS, ServerState, error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
+from pipeline.identity import Identity
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
 from pipeline.stream import MAX_ERROR_LENGTH
@@ -53,13 +55,25 @@ class InferExchange(HTTPMessageDelegate):
         self._model: ServedModel
         self._plans: Sequence[OutputPlan] = ()
         self._id: str | None = None
+        self._identity: Identity | None = None
 
-    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
-        """Refuse what need not be read."""
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
+        """Refuse what need not be read, and see who asks."""
         del start_line
+        gate = self._state.gate
         self._connection.set_close_callback(self.on_connection_close)
         try:
+            gate.check_page(self._request)
             self._body.expect(headers)
+        except WaterspoutError as error:
+            self._refuse(error)
+            self._linger()
+            return None
+        return None if gate.is_open else self._identify()
+
+    async def _identify(self) -> None:
+        try:
+            self._identity = await self._state.gate.identify(self._request, Needs.IDENTITY)
         except WaterspoutError as error:
             self._refuse(error)
             self._linger()
@@ -101,7 +115,7 @@ class InferExchange(HTTPMessageDelegate):
     def post(self) -> None:
         """Answer with all outputs, or those that were asked for; with the first error where a row fails."""
         state = self._state
-        model = self._model = state.repository.get(*[_decode(part) for part in self._place])
+        model = self._model = state.usable_by(self._identity).get(*[_decode(part) for part in self._place])
         if state.draining:
             raise ShuttingDown("the server is shutting down")
         request, body, is_raw = self._read()
@@ -173,7 +187,7 @@ class InferExchange(HTTPMessageDelegate):
 
     def _refuse(self, error: WaterspoutError) -> None:
         self._state.stats.errors[error.code] += 1
-        self._send_error(V2_STATUS[error.code], str(error), retry_after(error))
+        self._send_error(V2_STATUS[error.code], str(error), error_headers(error))
 
     def _break_down(self, error: Exception) -> None:
         """Tell of a fault of our own."""

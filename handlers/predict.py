@@ -49,6 +49,9 @@ class _Answers:
     def close(self, code: int, reason: str = "") -> None:
         """Do nothing: a request is not kept open."""
 
+    def authenticate(self, token: str) -> None:
+        """Do nothing: a request has its credential in its header."""
+
 
 class PredictHandler(BoundedBodyHandler):
     """One event or a list of events; windows do not outlive the request."""
@@ -65,12 +68,13 @@ class PredictHandler(BoundedBodyHandler):
         codec = codec_for(self.request.headers.get("Content-Type", ""))
         query = self.query(PARAMETERS)
         version = query.get("version")
-        state.repository.get(name, version)
+        models = state.usable_by(self.identity)
+        models.get(name, version)
         options = dataclasses.replace(
             self.session_options(query), max_in_flight=MAX_MESSAGES_PER_FRAME, max_malformed=MAX_MESSAGES_PER_FRAME + 1
         )
         answers = self._answers = _Answers()
-        self._session = session = Session(state.repository, answers, options, state.budget, name, version)
+        self._session = session = Session(models, answers, options, state.budget, name, version)
         if state.draining:
             session.drain()
         payload = self.body.take()

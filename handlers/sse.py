@@ -2,25 +2,28 @@
 
 import asyncio
 import os
+import time
 from typing import Any, Final, cast
 
-from handlers.base import JsonHandler, ServerState
+from handlers.access import check_topics
+from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
-from handlers.takeover import keep_fresh, take_over
+from handlers.takeover import address_of, keep_fresh, take_over
+from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
+from pipeline.identity import Identity
 from pipeline.messages import Goaway
 from pipeline.topics import ALERTS, STATS, read_patterns
 from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
-_RECONNECT_IN_MS: Final = 1000
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % _RECONNECT_IN_MS
+    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % RECONNECT_IN_MS
 )
 
 
@@ -51,13 +54,17 @@ class EventConnection:
 
     event_count = 0
 
-    def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
+    def __init__(self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
         self._heartbeat: Heartbeat = state.heartbeat
         self._hub = state.hub
         self._wanted = wanted
         self._since = since
         self._shard = 0
+        self._identity = identity
+        self._new_name = state.new_session_id
+        self._name = ""
+        self.opened_at = time.monotonic()
         self._quiet = 0  # ticks since something was sent
         self._stalled = -1  # ticks since the client stopped reading; -1: it reads
         self._transport: asyncio.Transport
@@ -107,6 +114,19 @@ class EventConnection:
         name = message.__struct_config__.tag
         self.deliver(b"event: %b\ndata: %b\n\n" % (str(name).encode(), JSON.encode(message)))
 
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        self._name = self._name or self._new_name()
+        return self._name
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+        seconds = round(time.monotonic() - self.opened_at, 3)
+        whose = None if self._identity is None else self._identity.name
+        topics = sorted(self._wanted.topics)
+        return SessionInfo(self.name, "events", whose, address_of(self._transport), seconds, topics=topics)
+
     def live_streams(self) -> list[Any]:
         """Return nothing: no events come here."""
         return []
@@ -115,7 +135,9 @@ class EventConnection:
         """Take note that one heartbeat interval has passed."""
         del now
         self._quiet += 1
-        if self._stalled >= 0:
+        if self._identity is not None and not self._identity.is_valid(time.time()):
+            self._transport.close()
+        elif self._stalled >= 0:
             self._stalled += 1
             if self._stalled > self._heartbeat.slow_after:
                 self.abort()
@@ -124,7 +146,7 @@ class EventConnection:
 
     def go_away(self, reason: str) -> None:
         """Announce the end."""
-        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+        self.tell(Goaway(reason, RECONNECT_IN_MS))
 
     def close(self, code: int, reason: str = "") -> None:
         """End the response."""
@@ -138,6 +160,8 @@ class EventConnection:
 
 class EventsHandler(JsonHandler):
     """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
+
+    takes_tickets = True
 
     async def get(self) -> None:
         """Check what is asked for, then go on for as long as the client listens."""
@@ -157,7 +181,9 @@ class EventsHandler(JsonHandler):
             raise InvalidMessage(f"hz: expected a number, got {query['hz'][:100]!r}") from error
         wanted = JSON.check_order(fields, Subscribe)
         read_patterns(wanted.topics)
-        connection = EventConnection(self.state, wanted, _position_of(self.request.headers.get("Last-Event-ID", "")))
+        check_topics(self.identity, wanted.topics)
+        since = _position_of(self.request.headers.get("Last-Event-ID", ""))
+        connection = EventConnection(self.state, wanted, since, self.identity)
         await take_over(self.detach(), _HEAD, connection)
 
 

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-from urllib.parse import urlsplit
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketProtocol13
 
 from handlers.base import JsonHandler
+from handlers.credentials import protocols
 from handlers.socket import WebSocketConnection
 from handlers.takeover import take_over
 from pipeline.codec import JSON
@@ -15,6 +15,8 @@ from pipeline.codec import JSON
 
 class UpgradeHandler(JsonHandler):
     """A door that becomes a WebSocket. Subclasses say with what connection."""
+
+    takes_tickets = True
 
     def make_connection(self, subprotocol: str | None) -> WebSocketConnection:
         """Return the connection for this request. Raises a `WaterspoutError` to refuse it."""
@@ -38,7 +40,7 @@ class UpgradeHandler(JsonHandler):
             self.reply({"error": body}, JSON, status)
             return
         headers = self.request.headers
-        offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        offered = protocols(headers.get("Sec-WebSocket-Protocol", ""))
         subprotocol = self.select_subprotocol(offered)
         connection = self.make_connection(subprotocol)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
@@ -66,21 +68,11 @@ class UpgradeHandler(JsonHandler):
             return 426, "Sec-WebSocket-Version: expected 13"
         if not _is_nonce(headers.get("Sec-WebSocket-Key", "")):
             return 400, "Sec-WebSocket-Key: expected 16 bytes in base64"
-        if not self._is_origin_allowed():
+        if not self.state.gate.is_origin_allowed(self.request):
             return 403, "Origin: this page may not connect here (allowed_origins)"
         if _has_early_bytes(self._stream()):
             return 400, "bytes came before the handshake was answered"
         return None
-
-    def _is_origin_allowed(self) -> bool:
-        """Let a page of this server's own origin in, any listed one, and clients that are no page."""
-        origin = self.request.headers.get("Origin")
-        if origin is None or origin in self.state.settings.allowed_origins:
-            return True
-        try:
-            return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
-        except ValueError:
-            return False
 
     def _stream(self) -> IOStream:
         stream: IOStream = self.request.connection.stream  # type: ignore[union-attr]

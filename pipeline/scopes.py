@@ -24,6 +24,10 @@ class _TopicGlob(NamedTuple):
     model: list[str]
     key: list[str] | None  # None: one of the server's own topics, or `*` for all there is
 
+    def has_keys_of(self, model: str) -> bool:
+        """Return whether any key of a model is granted."""
+        return matches(self.model, model) if self.key is not None else self.model == ["", ""]
+
     def covers(self, pattern: str) -> bool:
         """Return whether everything that a pattern fits is granted."""
         if self.key is None:
@@ -65,6 +69,10 @@ class Scopes:
     def may_predict(self, model: str) -> bool:
         """Return whether events may be sent to a model."""
         return self.is_admin or any(matches(parts, model) for parts in self._models)
+
+    def may_see(self, model: str) -> bool:
+        """Return whether a model is any of theirs: they may predict with it, or watch some of its keys."""
+        return self.may_predict(model) or any(topics.has_keys_of(model) for topics in self._topics)
 
     def may_watch(self, pattern: str) -> bool:
         """Return whether all that a subscription's pattern fits may be watched."""

@@ -12,6 +12,7 @@ MAX_LINES = 350
 
 LAYERS = ["pipeline", "handlers", "server"]  # each may import itself and what stands before it
 PURE = [
+    "handlers/credentials.py",
     "handlers/frames.py",
     *(
         f"pipeline/{name}.py"
@@ -74,7 +75,9 @@ PURE = [
             "slo",
             "stats",
             "stream",
+            "streams",
             "tensors",
+            "topic_table",
             "topics",
             "v2_messages",
             "v2_metadata",

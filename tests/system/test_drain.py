@@ -105,7 +105,7 @@ def test_a_draining_server_upgrades_no_more(start_server: StartServer) -> None:
 def test_requests_in_flight_are_answered(start_server: StartServer, accept: str) -> None:
     server = start_server()
     body = json.dumps([{"id": number, "data": LONG} for number in range(12)])
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n"
     with open_stream(server, SLOW) as witness, connection_to(server) as connection:
         connection.sendall(head.encode() + body.encode())
         until(lambda: Metrics(server)("queue_depth", model="slow") == 4)  # eight of twelve run
