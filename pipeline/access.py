@@ -11,9 +11,10 @@ from pipeline.identity import OPEN_IDENTITY, Identity
 from pipeline.key_store import KeyFile, KeyStore, RedisKeys
 from pipeline.key_watch import LOOK_SECONDS, KeyWatch
 from pipeline.settings import Settings
-from pipeline.tickets import PREFIX, MemoryTickets, RedisTickets, Tickets, TicketStore
+from pipeline.tickets import PREFIX, MemoryTickets, ParentTickets, RedisTickets, Tickets, TicketStore
 
 if TYPE_CHECKING:
+    from pipeline.control_wire import ParentLink
     from pipeline.jwks import Jwks
     from pipeline.jwt_tokens import TokenVerifier
     from pipeline.redis_nodes import RedisNodes
@@ -47,8 +48,13 @@ class Access:
         self._tickets = Tickets(tickets or MemoryTickets(), self._ring.find)
 
     @classmethod
-    def from_settings(cls, settings: Settings, nodes: "RedisNodes | None" = None) -> "Access":
-        """Return what the settings ask for; `nodes`: the Redis, if there is one. Raises `ConfigError`."""
+    def from_settings(
+        cls, settings: Settings, nodes: "RedisNodes | None" = None, link: "ParentLink | None" = None
+    ) -> "Access":
+        """Return what the settings ask for; `nodes`: the Redis, and `link`: the parent, if there are any.
+
+        Raises `ConfigError`.
+        """
         keys: KeyStore | None = None
         if settings.api_keys is not None:
             keys = KeyFile(settings.api_keys)
@@ -57,7 +63,12 @@ class Access:
                 raise ConfigError("api_keys_in_redis: needs redis")
             keys = RedisKeys(nodes)
         tokens, jwks = _tokens_of(settings) if settings.has_tokens else (None, None)
-        return cls(keys=keys, tokens=tokens, jwks=jwks, tickets=None if nodes is None else RedisTickets(nodes))
+        tickets: TicketStore | None = None
+        if nodes is not None:
+            tickets = RedisTickets(nodes)
+        elif link is not None:
+            tickets = ParentTickets(link)
+        return cls(keys=keys, tokens=tokens, jwks=jwks, tickets=tickets)
 
     def __repr__(self) -> str:
         return "<Access open>" if self.is_open else f"<Access {self._ring!r} {self._tokens!r}>"
