@@ -17,10 +17,12 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "admin_messages",
             "alert_config",
             "alert_messages",
             "alerts",
             "api_keys",
+            "allowances",
             "audience",
             "auth_rules",
             "backbone",
@@ -45,6 +47,8 @@ PURE = [
             "interfaces",
             "job",
             "jwt_keys",
+            "limit_config",
+            "limits",
             "merged_metrics",
             "messages",
             "metrics",
@@ -78,7 +82,10 @@ PURE = [
             "streams",
             "tensors",
             "topic_table",
+            "token_bucket",
             "topics",
+            "usage",
+            "usage_metrics",
             "v2_messages",
             "v2_metadata",
             "v2_responses",
