@@ -4,7 +4,9 @@ What is checked follows RFC 8725: algorithms are those of the settings and of th
 is looked up among known keys and is nothing else; a token that brings a key along is refused.
 """
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import jwt
@@ -26,6 +28,7 @@ from pipeline.scopes import Scopes
 
 LEEWAY: Final = 30.0  # seconds that the clocks of who signs and who verifies may differ
 MAX_KID: Final = 256  # characters
+MAX_KNOWN: Final = 4096  # tokens of which the signature, which takes long to verify, is not verified again
 
 _OWN_KEYS: Final = ("jku", "jwk", "x5u", "x5c")  # headers by which a token brings a key along
 _KINDS: Final = ("predict", "watch", "admin")
@@ -74,18 +77,42 @@ class TokenVerifier:
     """Turns tokens into identities."""
 
     def __init__(
-        self, source: KeySource, algorithms: Sequence[str], issuer: str | None = None, audience: str | None = None
+        self,
+        source: KeySource,
+        algorithms: Sequence[str],
+        issuer: str | None = None,
+        audience: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`clock` gives unix seconds, for tokens that are shown again; PyJWT has its own."""
         self._source = source
         self._algorithms = frozenset(algorithms)
         self._issuer = issuer
         self._audience = audience
+        self._clock = clock
+        self._known: dict[bytes, Identity] = {}  # by the hash of their token, those who were identified last
+        self._known_by = source.keys
 
     def __repr__(self) -> str:
         return f"<TokenVerifier {self._source.keys!r} {' '.join(sorted(self._algorithms))}>"
 
     async def verify(self, text: str) -> Identity:
         """Return whom a token identifies. Raises `Unauthenticated` with the reason."""
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        if self._known_by is not self._source.keys:  # who was let in by a key that is gone is asked again
+            self._known.clear()
+            self._known_by = self._source.keys
+        known = self._known.get(digest)
+        if known is not None and known.is_valid(self._clock()):
+            return known
+        identity = await self._verify(text)
+        if self._known_by is self._source.keys:
+            if len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[digest] = identity
+        return identity
+
+    async def _verify(self, text: str) -> Identity:
         kid, algorithm = self._header(text)
         try:
             key = self._source.keys.find(kid, algorithm)

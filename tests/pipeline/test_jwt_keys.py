@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
 from pipeline.jwt_keys import parse_jwks, pem_key
@@ -10,6 +12,7 @@ from pipeline.jwt_tokens import FixedKeys, TokenVerifier
 
 from .jwt_parts import SECRET, jwk, jwks, pem, private_key, token
 
+X25519 = X25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 DEFAULT = ["RS256", "PS256", "ES256", "EdDSA"]
 
 
@@ -21,6 +24,7 @@ DEFAULT = ["RS256", "PS256", "ES256", "EdDSA"]
         (SECRET.encode(), "expected a public key in PEM"),
         (b"-----BEGIN PRIVATE KEY-----", "private key"),
         (pem("ES384"), "cannot verify"),
+        (X25519, "cannot verify"),
     ],
 )
 def test_what_is_no_public_key_is_refused(data: bytes, message: str) -> None:

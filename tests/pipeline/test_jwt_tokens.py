@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import jwt_tokens
 from pipeline.auth_rules import PUBLIC_ALGORITHMS, SECRET_BYTES
 from pipeline.errors import Unauthenticated
 from pipeline.jwt_keys import KeySet, parse_jwks, pem_key, secret_key
@@ -78,6 +79,30 @@ async def test_a_token_without_kid_is_accepted_where_one_key_alone_can_be_meant(
     assert "does not say which key" in await reason(token(), two)
     assert (await two.verify(token(kid="b", name="b"))).name == "ada"
     assert "signature" in await reason(token(kid="a", name="b"), two)
+
+
+async def test_a_token_that_is_shown_again_is_known_until_it_expires_or_its_key_is_gone() -> None:
+    source, now = FixedKeys(parse_jwks(jwks(jwk("RS256", "r")), DEFAULT)), [time.time()]
+    checks = TokenVerifier(source, DEFAULT, clock=lambda: now[0])
+    text = token(kid="r")
+    identity = await checks.verify(text)
+    assert await checks.verify(text) is identity
+    now[0] += 600 + LEEWAY
+    assert await checks.verify(text) is not identity  # PyJWT, by its own clock, takes it still
+    now[0] = time.time()
+    source.keys = parse_jwks(jwks(jwk("RS256", "s", "s")), DEFAULT)
+    assert "is not one of those that are known" in await reason(text, checks)
+
+
+async def test_only_so_many_tokens_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwt_tokens, "MAX_KNOWN", 2)
+    checks = verifier(secret_key(SECRET, ["HS256"]), ["HS256"])
+    texts = [token("HS256", sub=f"n{number}") for number in range(3)]
+    first, second, third = [await checks.verify(text) for text in texts]
+    assert await checks.verify(texts[1]) is second
+    assert await checks.verify(texts[2]) is third
+    assert await checks.verify(texts[0]) is not first
+    assert len(checks._known) == 2
 
 
 async def test_one_audience_of_several_is_enough() -> None:
