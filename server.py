@@ -22,14 +22,14 @@ from handlers.webhooks import WebhookSender
 from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
 from pipeline.bookkeeping import Bookkeeping, wants_books
-from pipeline.control_wire import own_seat
+from pipeline.control_wire import ParentLink, own_seat
 from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
 from pipeline.logs import start_logging
 from pipeline.metrics import make_registry
-from pipeline.process import Scrape, serve, supervise
+from pipeline.process import serve, supervise
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
 from pipeline.settings import Settings, read_settings, unknown_variables
@@ -50,11 +50,8 @@ log = logging.getLogger("waterspout")
 class Server:
     """All parts of one process, put together."""
 
-    def __init__(self, settings: Settings, scrape: Scrape | None = None) -> None:
-        """Build the parts; needs a running loop. `scrape` returns the numbers of all processes, where there are others.
-
-        Raises `ConfigError`.
-        """
+    def __init__(self, settings: Settings, link: ParentLink | None = None) -> None:
+        """Build the parts; needs a running loop. `link`: to the parent, if there is one. Raises `ConfigError`."""
         self.settings = settings
         self.stats = ServerStats()
         self.hub = Hub()
@@ -81,7 +78,8 @@ class Server:
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
         self.pulse = PulseTimer(Pulse(self.stats, gauges, time.monotonic()), self._publish_stats)
         self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
-        self.access = Access.from_settings(settings, None if self.cluster is None else self.cluster.backbone.nodes)
+        nodes = None if self.cluster is None else self.cluster.backbone.nodes
+        self.access = Access.from_settings(settings, nodes, link)
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
         self.state = ServerState(
@@ -95,7 +93,7 @@ class Server:
             self.desk.recent,
             Gate(settings, self.access),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
-            scrape=scrape,
+            scrape=None if link is None else link.scrape,
         )
         self.books = Bookkeeping(settings, self.cluster) if wants_books(settings) else None
         if self.books is not None:
