@@ -19,6 +19,7 @@ from handlers.listener import Listener
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
 from handlers.webhooks import WebhookSender
+from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
 from pipeline.control_wire import own_seat
 from pipeline.errors import ConfigError
@@ -79,6 +80,7 @@ class Server:
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
         self.pulse = PulseTimer(Pulse(self.stats, gauges, time.monotonic()), self._publish_stats)
         self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
+        self.access = Access.from_settings(settings, None if self.cluster is None else self.cluster.backbone.nodes)
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
         self.state = ServerState(
@@ -90,7 +92,7 @@ class Server:
             self.hub,
             self.pulse,
             self.desk.recent,
-            Gate(settings, None),
+            Gate(settings, self.access),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=scrape,
         )
@@ -109,6 +111,7 @@ class Server:
             self.models.look()  # a wrong folder is told before anything else
         if self.cluster is not None:
             await self.cluster.check()
+        await self.access.start()
         if not shares_port:
             self.listener.listen()
         self.heartbeat.start()
@@ -142,6 +145,7 @@ class Server:
             socket.abort()
         await self.listener.close()
         await self.webhooks.stop(deadline)
+        await self.access.stop()
         self.heartbeat.stop()
         self.hub_clock.stop()
         self.pulse.close()

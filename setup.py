@@ -23,6 +23,7 @@ HOT_PATH = [
     "pipeline/hub.py",
     "pipeline/idle.py",
     "pipeline/job.py",
+    "pipeline/limits.py",
     "pipeline/observer.py",
     "pipeline/results.py",
     "pipeline/rings.py",
@@ -34,7 +35,10 @@ HOT_PATH = [
     "pipeline/stats.py",
     "pipeline/stream.py",
     "pipeline/streams.py",
+    "pipeline/token_bucket.py",
+    "pipeline/topic_table.py",
     "pipeline/topics.py",
+    "pipeline/usage.py",
 ]
 
 if __name__ == "__main__":

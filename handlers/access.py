@@ -1,16 +1,17 @@
 """Who asks: the identity behind a request, and whether a page of another site may ask at all."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
-from handlers.credentials import EXPECTED, Credential, find
+from handlers.credentials import EXPECTED, find
 from handlers.forwarded import Proxies, Scheme
+from pipeline.access import Access
 from pipeline.auth_rules import is_loopback
-from pipeline.errors import Forbidden, Unauthenticated
+from pipeline.errors import Forbidden, Unauthenticated, WaterspoutError
 from pipeline.identity import OPEN_IDENTITY, Identity
 from pipeline.settings import Settings
 
@@ -25,60 +26,80 @@ class Needs(Enum):
     ADMIN = "admin"
 
 
-class Access(Protocol):
-    """Where credentials are checked (see `pipeline.access`)."""
+class Applicant(Protocol):
+    """Who says later who he is (see `handlers.identified`)."""
 
-    def identify(self, text: str) -> Identity:
-        """Return whose API key or token this is. Raises `Unauthenticated`, or a retryable error."""
+    def identified(self, identity: Identity) -> None:
+        """Take the identity."""
 
-    def issue(self, identity: Identity) -> Awaitable[str]:
-        """Return a ticket that works once, for a short while."""
-
-    def redeem(self, ticket: str) -> Awaitable[Identity]:
-        """Return who got a ticket, which is void from now on. Raises `Unauthenticated`."""
+    def refuse(self, error: WaterspoutError) -> None:
+        """Take the reason why there is none."""
 
 
 class Gate:
     """Lets requests in, or not."""
 
-    def __init__(self, settings: Settings, access: Access | None) -> None:
-        """`access`: None where no credentials are configured, and everybody may do everything."""
-        self.access = access
+    def __init__(self, settings: Settings, access: Access) -> None:
+        self._access = access
         self._query_tokens = settings.query_tokens
         self._origins = frozenset(settings.allowed_origins)
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
         self._proxies = Proxies(settings.trusted_proxies)
-        self._is_local = access is None and is_loopback(settings.address)
+        self.is_open: Final = access.is_open  # no credentials are configured: everybody may do everything
+        self._is_local = access.is_open and is_loopback(settings.address)
 
     def __repr__(self) -> str:
-        return f"<Gate {'open' if self.access is None else 'closed'}>"
+        return f"<Gate {'open' if self.is_open else 'closed'}>"
 
-    def identify(self, request: HTTPServerRequest, needs: Needs, *, guests: bool = False) -> Identity | None:
+    def check_page(self, request: HTTPServerRequest) -> None:
+        """Keep pages of other sites out: those that changed what their name points at, and those that post here.
+
+        Raises `Forbidden`.
+        """
+        if self._is_local:
+            name = _name_of(request)
+            if name not in self._hosts and not is_loopback(name):
+                raise Forbidden(f"Host: {name[:100]!r} is no name of this server (allowed_hosts)")
+        if request.method not in _SAFE and not self.is_origin_allowed(request):
+            raise Forbidden("Origin: this page may not ask here (allowed_origins)")
+
+    async def identify(
+        self, request: HTTPServerRequest, needs: Needs, *, takes_tickets: bool = False, guests: bool = False
+    ) -> Identity | None:
         """Return who asks; None where that is not needed, or may be told later (`guests`).
 
         Raises `Unauthenticated`, `Forbidden`, or a retryable error where it cannot be said now.
         """
-        self._check_page(request)
-        if self.access is None:
+        if self.is_open:
             return OPEN_IDENTITY
         if needs is Needs.NOTHING:
             return None
-        credential = self._credential(request)
+        credential = find(request.headers, request.query_arguments, query_tokens=self._query_tokens)
         if credential is None:
             if guests:
                 return None
             raise Unauthenticated(EXPECTED)
         if credential.is_ticket:
-            raise Unauthenticated("ticket: only sockets and event streams take one")
-        return self._checked(self.access.identify(credential.text), needs)
+            if not takes_tickets:
+                raise Unauthenticated("ticket: only sockets and event streams take one")
+            return await self._access.redeem(credential.text)
+        identity = await self._access.identify(credential.text)
+        if needs is Needs.ADMIN and not identity.scopes.is_admin:
+            raise Forbidden("the credential has no scope admin")
+        return identity
 
-    async def identify_upgrade(self, request: HTTPServerRequest, *, guests: bool = False) -> Identity | None:
-        """Do the same for what goes on for long, where tickets are taken, too."""
-        credential = None if self.access is None else self._credential(request)
-        if self.access is None or credential is None or not credential.is_ticket:
-            return self.identify(request, Needs.IDENTITY, guests=guests)
-        self._check_page(request)
-        return await self.access.redeem(credential.text)
+    async def hear(self, token: str, applicant: Applicant) -> None:
+        """Identify by a credential that came as a message."""
+        try:
+            identity = await self._access.identify(token)
+        except WaterspoutError as error:
+            applicant.refuse(error)
+        else:
+            applicant.identified(identity)
+
+    async def issue(self, identity: Identity) -> str:
+        """Return a ticket that works once. Raises `RateLimited` or `Overloaded`."""
+        return await self._access.issue(identity)
 
     def is_origin_allowed(self, request: HTTPServerRequest) -> bool:
         """Let a page of this server's own origin in, any listed one, and clients that are no page.
@@ -104,24 +125,6 @@ class Gate:
         own: Scheme = "https" if request.protocol == "https" else "http"
         told = request.headers.get("X-Forwarded-Proto", "")
         return self._proxies.scheme(request.remote_ip or "", own, told) == "https"
-
-    def _credential(self, request: HTTPServerRequest) -> Credential | None:
-        return find(request.headers, request.query_arguments, query_tokens=self._query_tokens)
-
-    def _check_page(self, request: HTTPServerRequest) -> None:
-        """Keep pages of other sites out: those that changed what their name points at, and those that post here."""
-        if self._is_local:
-            name = _name_of(request)
-            if name not in self._hosts and not is_loopback(name):
-                raise Forbidden(f"Host: {name[:100]!r} is no name of this server (allowed_hosts)")
-        if request.method not in _SAFE and not self.is_origin_allowed(request):
-            raise Forbidden("Origin: this page may not ask here (allowed_origins)")
-
-    @staticmethod
-    def _checked(identity: Identity, needs: Needs) -> Identity:
-        if needs is Needs.ADMIN and not identity.scopes.is_admin:
-            raise Forbidden("the credential has no scope admin")
-        return identity
 
 
 def check_topics(identity: Identity | None, patterns: Sequence[str]) -> None:

@@ -11,6 +11,15 @@ from tornado.iostream import IOStream
 from tornado.routing import Router
 
 from handlers.access import Needs
+from handlers.admin import PARAMETERS as SESSION_PARAMETERS
+from handlers.admin import (
+    DrainHandler,
+    LogLevelHandler,
+    MeHandler,
+    ResumeHandler,
+    SessionHandler,
+    SessionsHandler,
+)
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
 from handlers.base import NotFoundHandler, ServerState
@@ -43,8 +52,9 @@ from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
 from handlers.tickets import Ticket, TicketsHandler
 from handlers.watch import WatchHandler
+from pipeline.admin_messages import Done, LogLevel, Me, Sessions
 from pipeline.alert_messages import Alerts
-from pipeline.errors import ModelUnavailable, Overloaded, ShuttingDown, TooLarge
+from pipeline.errors import ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.pulse_messages import Stats
 from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
@@ -115,6 +125,35 @@ DOORS: Final = (
     ),
     Door("/v1/models/{model}/stream", StreamHandler),
     Door("/v1/tickets", TicketsHandler, {"POST": json(Ticket, errors=(*OF_ANY, ModelUnavailable))}),
+    Door("/v1/me", MeHandler, {"GET": json(Me)}),
+    Door(
+        "/v1/admin/sessions",
+        SessionsHandler,
+        {"GET": json(Sessions, query=tuple(sorted(SESSION_PARAMETERS)))},
+        needs=Needs.ADMIN,
+    ),
+    Door(
+        "/v1/admin/sessions/{session}",
+        SessionHandler,
+        {"DELETE": json(Done, errors=(*OF_ANY, UnknownSession))},
+        needs=Needs.ADMIN,
+    ),
+    *(
+        Door(
+            f"/v1/admin/models/{{model}}/{order}",
+            handler,
+            {"POST": json(Done, errors=OF_MODELS)},
+            needs=Needs.ADMIN,
+        )
+        for order, handler in (("drain", DrainHandler), ("resume", ResumeHandler))
+    ),
+    Door(
+        "/v1/admin/log-level",
+        LogLevelHandler,
+        {"GET": json(LogLevel), "PUT": json(LogLevel, takes={"application/json": LogLevel}, errors=OF_BODIES)},
+        at_workers=True,
+        needs=Needs.ADMIN,
+    ),
     Door("/v1/stats", StatsHandler, {"GET": json(Stats, errors=(*OF_ANY, ShuttingDown))}, at_workers=True),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),

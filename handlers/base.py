@@ -35,10 +35,11 @@ from pipeline.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnknownSession,
     WaterspoutError,
 )
 from pipeline.hub import Hub
-from pipeline.identity import Identity
+from pipeline.identity import OPEN_IDENTITY, Identity
 from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
 from pipeline.messages import Failure
 from pipeline.permitted_models import PermittedModels
@@ -59,6 +60,7 @@ STATUS: dict[str, HTTPStatus] = {
     InvalidInput.code: HTTPStatus.BAD_REQUEST,
     TooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownModel.code: HTTPStatus.NOT_FOUND,
+    UnknownSession.code: HTTPStatus.NOT_FOUND,
     ModelUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded.code: HTTPStatus.SERVICE_UNAVAILABLE,
     ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -131,7 +133,7 @@ class ServerState:
 
     def permitted(self, is_permitted: Callable[[str], bool]) -> Catalogue:
         """Return the models whose names are permitted; all where no credentials are configured."""
-        return self.repository if self.gate.access is None else PermittedModels(self.repository, is_permitted)
+        return self.repository if self.gate.is_open else PermittedModels(self.repository, is_permitted)
 
     def begin_request(self) -> asyncio.Future[None]:
         """Have a drain wait until `end_request`."""
@@ -161,6 +163,8 @@ class ServerState:
 class JsonHandler(tornado.web.RequestHandler):
     """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
 
+    takes_tickets = False
+    admits_guests = False  # who say who they are by their first message
     identity: Identity | None = None
 
     def initialize(self, state: ServerState, needs: Needs = Needs.NOTHING) -> None:
@@ -170,8 +174,17 @@ class JsonHandler(tornado.web.RequestHandler):
 
     def prepare(self) -> Awaitable[None] | None:
         """See who asks."""
-        self.identity = self.state.gate.identify(self.request, self.needs)
+        gate = self.state.gate
+        gate.check_page(self.request)
+        if not gate.is_open:
+            return self._identify()
+        self.identity = OPEN_IDENTITY
         return None
+
+    async def _identify(self) -> None:
+        self.identity = await self.state.gate.identify(
+            self.request, self.needs, takes_tickets=self.takes_tickets, guests=self.admits_guests
+        )
 
     @property
     def models(self) -> Catalogue:

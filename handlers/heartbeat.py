@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipeline.admin_messages import SessionInfo
 from pipeline.idle import Idle
 
 log = logging.getLogger(__name__)
+
+GUEST_SECONDS: Final = 5.0  # in which who is no one yet has to say who he is
 
 _SHARDS: Final = 10  # each tick visits one of them, so that no tick is long
 
@@ -47,7 +50,9 @@ class Beating(Protocol):
 
     @property
     def name(self) -> str:
-        """The id of the session, empty where there is none."""
+        """The session's id."""
+
+    opened_at: float  # of the loop's clock
 
     @property
     def event_count(self) -> int:
@@ -56,6 +61,9 @@ class Beating(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether every event that came was answered."""
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of the socket."""
@@ -82,6 +90,7 @@ class Heartbeat:
         self.ping_after = math.ceil(options.ping_after_seconds / interval)
         self.dead_after = self.ping_after + math.ceil(options.pong_wait_seconds / interval)
         self.slow_after = math.ceil(options.slow_consumer_seconds / interval)
+        self.guest_after = math.ceil(GUEST_SECONDS / interval)
         self.close_after = math.ceil(options.close_seconds / interval)
         self._shards: list[set[Beating]] = [set() for _ in range(_SHARDS)]
         self._next_shard = 0

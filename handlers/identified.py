@@ -1,20 +1,24 @@
 """A WebSocket of somebody who was identified, or who has to be by the first message that comes."""
 
+import asyncio
 import time
 from typing import Any, Final
 
 from handlers.base import ServerState
 from handlers.frames import Opcode
+from handlers.heartbeat import GUEST_SECONDS
 from handlers.socket import WebSocketConnection
+from handlers.takeover import address_of
+from pipeline.admin_messages import SessionInfo
 from pipeline.codec import JSON, MSGPACK
 from pipeline.errors import CloseCode, Unauthenticated, WaterspoutError
 from pipeline.messages import Auth, Authenticated, Failure
 from pipeline.stream import error_body
 
-AUTH_TICKS: Final = 5  # heartbeat ticks (seconds) that a guest has to say who he is
 MAX_AUTH_BYTES: Final = 16_384
 
 _TEXT: Final = int(Opcode.TEXT)
+_monotonic: Final = time.monotonic
 _unix_time: Final = time.time
 
 
@@ -25,7 +29,9 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_guest_ticks", "_name", "identity", "server")
+    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "identity", "server")
+
+    kind = "stream"
 
     def __init__(self, server: ServerState, identity: Any) -> None:
         """`identity`: an `Identity`, or None for a guest."""
@@ -33,8 +39,10 @@ class IdentifiedConnection(WebSocketConnection):
         super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
         self.server = server
         self.identity = identity
-        self._guest_ticks = 0
         self._name = ""
+        self._guest_ticks = 0
+        self._asking: Any = None  # the task that checks a credential
+        self._held: list[tuple[int, bytes]] = []
 
     @property
     def name(self) -> str:
@@ -42,6 +50,12 @@ class IdentifiedConnection(WebSocketConnection):
         if not self._name:
             self._name = self.server.new_session_id()
         return self._name
+
+    def describe(self) -> Any:
+        """Return what operators are told (`SessionInfo`)."""
+        seconds = round(_monotonic() - self.opened_at, 3)
+        whose = None if self.identity is None else self.identity.name
+        return SessionInfo(self.name, self.kind, whose, address_of(self.transport), seconds, self.event_count)  # type: ignore[arg-type]
 
     def welcome(self) -> None:
         """Begin: it is known who is there."""
@@ -58,7 +72,10 @@ class IdentifiedConnection(WebSocketConnection):
             self.welcome()
 
     def hear_guest(self, opcode: int, payload: bytes) -> None:
-        """Take a guest's message, which must be his credential."""
+        """Take a guest's message, which must be his credential; what he says before it is checked has to wait."""
+        if self._asking is not None:
+            self._held.append((opcode, payload))
+            return
         codec = JSON if opcode == _TEXT else MSGPACK
         messages = codec.decode_each(payload) if len(payload) <= MAX_AUTH_BYTES else []
         if len(messages) == 1 and isinstance(messages[0], Auth):
@@ -68,24 +85,39 @@ class IdentifiedConnection(WebSocketConnection):
 
     def authenticate(self, token: str) -> None:
         """Take a credential that came as a message; a wrong one ends the connection."""
-        access = self.server.gate.access
-        if access is None:
+        gate = self.server.gate
+        if gate.is_open or self._asking is not None:
             return
-        try:
-            identity = access.identify(token)
-        except WaterspoutError as error:
-            self.refuse(error)
-            return
-        was_guest = self.identity is None
+        if self.identity is None:
+            self.transport.pause_reading()
+        self._asking = asyncio.get_running_loop().create_task(gate.hear(token, self))
+
+    def identified(self, identity: Any) -> None:
+        """Go on as somebody."""
+        was_guest, self._asking = self.identity is None, None
         self.identity = identity
         self.tell(Authenticated(identity.name))
-        if was_guest:
-            self.welcome()
-        else:
+        if not was_guest:
             self.permit()
+            return
+        self.welcome()
+        held, self._held = self._held, []
+        for opcode, payload in held:
+            self.message_received(opcode, payload)
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, and what was asked about it."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        super().connection_lost(exc)
 
     def refuse(self, error: WaterspoutError) -> None:
         """End a connection for which there is no credential, or not the right one."""
+        self._asking = None
+        self._held = []
         self.server.stats.errors[error.code] += 1
         self.tell(Failure(error=error_body(error)))
         if isinstance(error, Unauthenticated):
@@ -101,7 +133,7 @@ class IdentifiedConnection(WebSocketConnection):
         identity = self.identity
         if identity is None:
             self._guest_ticks += 1
-            if self._guest_ticks == AUTH_TICKS:
-                self.refuse(Unauthenticated(f"no credential came within {AUTH_TICKS} s"))
-        elif self.server.gate.access is not None and not identity.is_valid(_unix_time()):
+            if self._guest_ticks == self.server.heartbeat.guest_after:
+                self.refuse(Unauthenticated(f"no credential came within {GUEST_SECONDS:g} s"))
+        elif not self.server.gate.is_open and not identity.is_valid(_unix_time()):
             self.refuse(Unauthenticated("the credential has expired or was revoked"))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
@@ -59,13 +59,23 @@ class InferExchange(HTTPMessageDelegate):
         self._id: str | None = None
         self._identity: Identity | None = None
 
-    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
-        """Refuse what need not be read."""
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
+        """Refuse what need not be read, and see who asks."""
         del start_line
+        gate = self._state.gate
         self._connection.set_close_callback(self.on_connection_close)
         try:
-            self._identity = self._state.gate.identify(self._request, Needs.IDENTITY)
+            gate.check_page(self._request)
             self._body.expect(headers)
+        except WaterspoutError as error:
+            self._refuse(error)
+            self._linger()
+            return None
+        return None if gate.is_open else self._identify()
+
+    async def _identify(self) -> None:
+        try:
+            self._identity = await self._state.gate.identify(self._request, Needs.IDENTITY)
         except WaterspoutError as error:
             self._refuse(error)
             self._linger()

@@ -23,6 +23,8 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "file": {"type": "string", "minLength": 1},
     "version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "key": {"type": "string", "maxLength": 256},
+    "session": {"type": "string", "minLength": 1},
+    "identity": {"type": "string", "minLength": 1, "maxLength": 128},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RECENT},
     "timings": {"type": "string", "enum": ["0", "1"]},
     "tensors": {"type": "string", "enum": ["bin", "list"]},

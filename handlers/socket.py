@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from enum import Enum
 from logging import DEBUG
 from typing import Any, Final, cast
@@ -52,6 +53,7 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "opened_at",
         "transport",
     )
 
@@ -65,6 +67,7 @@ class WebSocketConnection:
         self._stalled = -1  # ticks since the write buffer passed its high-water mark; -1: it is below
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
+        self.opened_at = time.monotonic()
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
@@ -73,8 +76,12 @@ class WebSocketConnection:
 
     @property
     def name(self) -> str:
-        """The id of the session, empty where there is none."""
-        return ""
+        """The session's id."""
+        raise NotImplementedError
+
+    def describe(self) -> Any:
+        """Return what operators are told (`SessionInfo`)."""
+        raise NotImplementedError
 
     @property
     def event_count(self) -> int:

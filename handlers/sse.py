@@ -9,7 +9,8 @@ from typing import Any, Final, cast
 from handlers.access import check_topics
 from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
 from handlers.heartbeat import Heartbeat
-from handlers.takeover import keep_fresh, take_over
+from handlers.takeover import address_of, keep_fresh, take_over
+from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
@@ -49,7 +50,6 @@ ALERT_EVENTS: Final = Events((ALERTS,))
 class EventConnection:
     """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
 
-    name = ""
     event_count = 0
     is_idle = True
 
@@ -61,6 +61,9 @@ class EventConnection:
         self._since = since
         self._shard = 0
         self._identity = identity
+        self._new_name = state.new_session_id
+        self._name = ""
+        self.opened_at = time.monotonic()
         self._quiet = 0  # ticks since something was sent
         self._stalled = -1  # ticks since the client stopped reading; -1: it reads
         self._transport: asyncio.Transport
@@ -110,6 +113,19 @@ class EventConnection:
         name = message.__struct_config__.tag
         self.deliver(b"event: %b\ndata: %b\n\n" % (str(name).encode(), JSON.encode(message)))
 
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        self._name = self._name or self._new_name()
+        return self._name
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+        seconds = round(time.monotonic() - self.opened_at, 3)
+        whose = None if self._identity is None else self._identity.name
+        topics = sorted(self._wanted.topics)
+        return SessionInfo(self.name, "events", whose, address_of(self._transport), seconds, topics=topics)
+
     def live_streams(self) -> list[Any]:
         """Return nothing: no events come here."""
         return []
@@ -144,9 +160,7 @@ class EventConnection:
 class EventsHandler(JsonHandler):
     """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
 
-    async def prepare(self) -> None:
-        """See who asks; a ticket may have to be looked up elsewhere."""
-        self.identity = await self.state.gate.identify_upgrade(self.request)
+    takes_tickets = True
 
     async def get(self) -> None:
         """Check what is asked for, then go on for as long as the client listens."""

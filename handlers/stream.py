@@ -41,6 +41,13 @@ class StreamConnection(IdentifiedConnection):
         self._model = model
         self._version = version
 
+    def describe(self) -> Any:
+        """Return what operators are told, with what the session has."""
+        info = super().describe()
+        info.in_flight = self._session.in_flight
+        info.keys = self._session.key_count
+        return info
+
     def live_streams(self) -> list[Any]:
         """Return the streams of the session."""
         return list(self._session.streams())

@@ -41,6 +41,12 @@ def keep_fresh(transport: asyncio.Transport) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BACKLOG)
 
 
+def address_of(transport: asyncio.Transport) -> str:
+    """Return the address at the other end; empty once it is gone."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
 async def take_over(stream: IOStream, response: bytes, connection: Connection) -> None:
     """Send the `response` and connect `connection` to the socket of the detached `stream`.
 

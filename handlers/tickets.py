@@ -22,9 +22,9 @@ class TicketsHandler(JsonHandler):
     async def post(self) -> None:
         """Issue a ticket."""
         self.query(frozenset())
-        access = self.state.gate.access
+        gate = self.state.gate
         self.set_header("Cache-Control", "no-store")
-        if access is None or self.identity is None:
+        if gate.is_open or self.identity is None:
             self.reply(Ticket(None, 0.0))
         else:
-            self.reply(Ticket(await access.issue(self.identity), EXPIRES_IN))
+            self.reply(Ticket(await gate.issue(self.identity), EXPIRES_IN))

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import logging
-from collections.abc import Awaitable
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketProtocol13
@@ -20,6 +19,8 @@ log = logging.getLogger(__name__)
 class UpgradeHandler(JsonHandler):
     """A door that becomes a WebSocket. Subclasses say with what connection."""
 
+    takes_tickets = True
+
     def make_connection(self, subprotocol: str | None) -> WebSocketConnection:
         """Return the connection for this request. Raises a `WaterspoutError` to refuse it."""
         raise NotImplementedError
@@ -28,15 +29,6 @@ class UpgradeHandler(JsonHandler):
         """Return the first offered subprotocol that is spoken here."""
         del offered
         return None
-
-    admits_guests = False  # who say who they are by their first message
-
-    def prepare(self) -> Awaitable[None]:
-        """See who asks; a ticket may have to be looked up elsewhere."""
-        return self._identify()
-
-    async def _identify(self) -> None:
-        self.identity = await self.state.gate.identify_upgrade(self.request, guests=self.admits_guests)
 
     async def get(self, *path: str) -> None:
         """Check the handshake, answer it and hand the socket over."""

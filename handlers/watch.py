@@ -59,6 +59,8 @@ MSGPACK_LISTS: Final = Frames(MSGPACK, lists=True)
 class WatchConnection(IdentifiedConnection):
     """A WebSocket that watches (an `audience.Watcher`)."""
 
+    kind = "watch"
+
     __slots__ = ("_chosen", "_has_subscribed", "_lists", "_malformed", "format")
 
     def __init__(self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any = None) -> None:
@@ -116,6 +118,12 @@ class WatchConnection(IdentifiedConnection):
         """Send one message that is for this watcher alone."""
         codec = self.format.codec
         self.send(_TEXT if codec.is_text else _BINARY, codec.encode(message))
+
+    def describe(self) -> Any:
+        """Return what operators are told, with what is watched."""
+        info = super().describe()
+        info.topics = sorted(self.server.hub.patterns_of(self))
+        return info
 
     def permit(self) -> None:
         """Close a socket that watches what its new credential does not allow."""

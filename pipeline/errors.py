@@ -11,6 +11,7 @@
     ├── InferenceFailed      the model itself failed on this row
     ├── ShuttingDown         the server is draining
     ├── Unauthenticated      no credential, or none that is accepted
+    ├── UnknownSession       no socket of that name is open here
     ├── Forbidden            the credential is fine, and does not allow this
     ├── RateLimited          more than the credential or the address may ask for; try again later
     └── ConfigError          a file or setting of the operator is wrong
@@ -35,6 +36,7 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     SLOW_CONSUMER = 4008
+    CLOSED_BY_OPERATOR = 4010
     NO_PONG = 4012
     TOO_MANY_REQUESTS = 4013
     OVERLOADED = 4014
@@ -117,6 +119,12 @@ class Unauthenticated(WaterspoutError):
     """There is no credential, or it is not accepted (any more). The message never repeats it."""
 
     code = "unauthenticated"
+
+
+class UnknownSession(WaterspoutError):
+    """No socket of that name is open here."""
+
+    code = "unknown_session"
 
 
 class Forbidden(WaterspoutError):

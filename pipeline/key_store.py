@@ -1,5 +1,6 @@
 """Where API keys are kept: a TOML file, or Redis. Both hold salted hashes, never a key."""
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -68,8 +69,8 @@ class KeyFile:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     async def load(self) -> list[ApiKey]:
-        """Return all keys."""
-        return self._read()
+        """Return all keys; a large file is read in a thread."""
+        return await asyncio.to_thread(self._read)
 
     async def add(self, key: ApiKey) -> None:
         """Keep another one; the file is made if there is none."""

@@ -18,7 +18,7 @@ from pipeline.key_store import KeyFile, KeyStore, RedisKeys
 from pipeline.redis_url import has_password
 
 DEFAULT_FILE: Final = "keys.toml"
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ROW: Final = "{:<12}  {:<7}  {:<20}  {:<20}  {:<24}  {}"
 
 
@@ -91,9 +91,11 @@ async def _store(options: argparse.Namespace) -> AsyncIterator[KeyStore]:
 
 def _lifetime(text: str) -> timedelta:
     """Return how long `30d` is."""
-    matched = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    matched = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text)
     if matched is None:
-        raise argparse.ArgumentTypeError("expected a number of minutes, hours, days or weeks, like 90m, 12h, 30d, 52w")
+        raise argparse.ArgumentTypeError(
+            "expected a number of seconds, minutes, hours, days or weeks, like 90m, 12h, 30d, 52w"
+        )
     return timedelta(**{_UNITS[matched[2]]: int(matched[1])})
 
 

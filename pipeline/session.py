@@ -125,6 +125,11 @@ class Session:
         return False
 
     @property
+    def key_count(self) -> int:
+        """How many keys it has."""
+        return len(self._streams)
+
+    @property
     def is_single(self) -> bool:
         """Whether the connection is for one model."""
         return self._streams.model is not None

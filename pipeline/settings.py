@@ -26,10 +26,12 @@ from pipeline.auth_rules import (
     token_algorithms,
 )
 from pipeline.errors import ConfigError
+from pipeline.limit_config import Limits
 from pipeline.redis_url import check_url, has_password
 from pipeline.webhook_rules import signing_key
 
 _CHECKS = {"jwt_algorithms": check_algorithm, "allowed_hosts": check_host, "trusted_proxies": check_network}
+LONGEST_MONTH = 31  # days
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -95,6 +97,14 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
     max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
     max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
+    identity_limits: Limits = Field(Limits(), description="what each identity (key or token) may")
+    address_limits: Limits = Field(Limits(), description="what each address may: an IPv4 address, or an IPv6 /64")
+    limits_of: dict[str, Limits] = Field(
+        {}, description="limits of identities by name, in the place of identity_limits; what is left out stays"
+    )
+    usage_db: Path = Field(Path("usage.db"), description="SQLite file of what identities have used, by hour")
+    usage_in_redis: bool = Field(False, description="with redis: what identities have used is kept there instead")
+    usage_days: int = Field(400, ge=1, le=3660, description="how long that is kept")
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
@@ -165,6 +175,14 @@ class Settings(BaseSettings):
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
         self._check_credentials()
+        if self.usage_in_redis and self.redis is None:
+            raise ValueError("usage_in_redis: needs redis")
+        if self.usage_days < LONGEST_MONTH and any(
+            limits.events_per_month is not None for limits in (self.identity_limits, *self.limits_of.values())
+        ):
+            raise ValueError(f"usage_days: events_per_month needs at least {LONGEST_MONTH}")
+        if self.address_limits.events_per_month is not None:
+            raise ValueError("address_limits.events_per_month: only identities have a month")
         return self
 
     @property

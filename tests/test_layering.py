@@ -19,10 +19,12 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "admin_messages",
             "alert_config",
             "alert_messages",
             "alerts",
             "api_keys",
+            "allowances",
             "audience",
             "auth_rules",
             "backbone",
@@ -46,6 +48,8 @@ PURE = [
             "incoming",
             "interfaces",
             "job",
+            "limit_config",
+            "limits",
             "merged_metrics",
             "messages",
             "metrics",
@@ -79,7 +83,11 @@ PURE = [
             "stream",
             "streams",
             "tensors",
+            "topic_table",
+            "token_bucket",
             "topics",
+            "usage",
+            "usage_metrics",
             "v2_messages",
             "v2_metadata",
             "v2_responses",

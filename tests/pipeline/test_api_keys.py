@@ -108,6 +108,7 @@ RING = ring_of(KEY, made("bob")[0])
         "x" * 1_000_000,
         "wsk_" + KEY.id + "_" + "A" * 1_000_000,
     ],
+    ids=lambda text: f"{len(text)} characters",
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(Unauthenticated, match=r"^no such API key$"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 ROOT: Final = Path(__file__).parents[2]
-START_TIMEOUT: Final = 20.0
+START_TIMEOUT: Final = 60.0  # several start at once, beside whatever else a machine does
 STOP_TIMEOUT: Final = 10.0
 
 T = TypeVar("T")
