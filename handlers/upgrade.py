@@ -9,7 +9,7 @@ from tornado.websocket import WebSocketProtocol13
 
 from handlers.base import JsonHandler
 from handlers.credentials import protocols
-from handlers.socket import WebSocketConnection
+from handlers.identified import IdentifiedConnection
 from handlers.takeover import take_over
 from pipeline.codec import JSON
 
@@ -21,7 +21,7 @@ class UpgradeHandler(JsonHandler):
 
     takes_tickets = True
 
-    def make_connection(self, subprotocol: str | None) -> WebSocketConnection:
+    def make_connection(self, subprotocol: str | None) -> IdentifiedConnection:
         """Return the connection for this request. Raises a `WaterspoutError` to refuse it."""
         raise NotImplementedError
 
@@ -46,6 +46,7 @@ class UpgradeHandler(JsonHandler):
         offered = protocols(headers.get("Sec-WebSocket-Protocol", ""))
         subprotocol = self.select_subprotocol(offered)
         connection = self.make_connection(subprotocol)
+        connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
         chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         response = (
