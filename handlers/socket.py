@@ -142,6 +142,7 @@ class WebSocketConnection:
         """Begin the closing handshake; the connection is cut if the peer does not finish it in time."""
         if self._state is not _OPEN:
             return
+        self._heartbeat.closes[int(code)] += 1
         self._begin_close(State.CLOSING, encode_close(code, reason))
 
     def go_away(self, reason: str) -> None:
@@ -231,6 +232,7 @@ class WebSocketConnection:
 
     def _fail(self, violation: ProtocolViolation) -> None:
         if self._state is _OPEN:
+            self._heartbeat.closes[int(violation.code)] += 1
             self._begin_close(State.FINISHED, encode_close(violation.code, violation.reason))
         self._state = State.FINISHED
         if self.transport.can_write_eof():
