@@ -18,6 +18,7 @@ from handlers.listener import Listener
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
 from handlers.state import ServerState
+from handlers.vitals import Vitals
 from handlers.webhooks import WebhookSender
 from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
@@ -74,6 +75,8 @@ class Server:
         )
         self.hub_clock = HubClock(self.hub, self.heartbeat)
         self.stats.sockets = self.heartbeat.__len__
+        self.stats.closes = self.heartbeat.closes
+        self.vitals = Vitals()
         budget = KeyBudget(settings.max_keys)
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
         self.pulse = PulseTimer(Pulse(self.stats, gauges, time.monotonic()), self._publish_stats)
@@ -102,11 +105,14 @@ class Server:
         self.registry = make_registry(self.stats)
         for collector in self.books.collectors if self.books is not None else ():
             self.registry.register(collector)
+        self.registry.register(self.vitals)
         if self.cluster is not None:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
                 self.registry.register(collector)
         self.listener = Listener(make_app(self.state, self.registry), settings)
+        for shown in self.listener.collectors:
+            self.registry.register(shown)
 
     async def start(self) -> str:
         """Listen, load and warm the models; return the server's URL once it is ready."""
@@ -121,6 +127,7 @@ class Server:
         if not shares_port:
             self.listener.listen()
         self.heartbeat.start()
+        self.vitals.start()
         if self.models is not None:
             await self.models.start()
         if self.cluster is not None:
@@ -155,6 +162,7 @@ class Server:
         if self.books is not None:
             await self.books.stop()
         self.heartbeat.stop()
+        self.vitals.stop()
         self.hub_clock.stop()
         self.pulse.close()
         if self.cluster is not None:

@@ -120,6 +120,11 @@ class Gate:
         """Return the address of the client that a request is from, behind whatever trusted proxies."""
         return self._proxies.client(request.remote_ip or "", request.headers.get("X-Forwarded-For", ""))
 
+    def forwarded_for(self, request: HTTPServerRequest) -> str:
+        """Return the client's address where a trusted proxy stands before it; empty where none does."""
+        client = self.client_address(request)
+        return "" if client == request.remote_ip else client
+
     def is_secure(self, request: HTTPServerRequest) -> bool:
         """Return whether the client speaks TLS, to this server or to a trusted proxy."""
         own: Scheme = "https" if request.protocol == "https" else "http"

@@ -1,5 +1,6 @@
 """All doors in one table."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -27,7 +28,7 @@ from handlers.docs import DocsHandler
 from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
-from handlers.infer import HEADER_LENGTH, InferDoor, InferExchange
+from handlers.infer import HEADER_LENGTH, INFER, InferDoor, InferExchange
 from handlers.models import PARAMETERS as MODEL_PARAMETERS
 from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
@@ -60,6 +61,7 @@ from pipeline.alert_messages import Alerts
 from pipeline.errors import Forbidden, ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.pulse_messages import Stats
+from pipeline.stats import ServerStats
 from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
 from pipeline.v2_metadata import (
     ModelConfiguration,
@@ -95,7 +97,7 @@ _INFER: Final = {
 
 #: The first door whose path fits answers; those that are knocked at most come first, since each is tried in turn.
 DOORS: Final = (
-    Door("/v2/models/{model}/infer", InferExchange, _INFER),
+    Door(INFER, InferExchange, _INFER),
     Door(
         "/v1/models/{model}/predict",
         PredictHandler,
@@ -268,11 +270,22 @@ def make_app(state: ServerState, registry: CollectorRegistry) -> Application:
         routes,
         default_handler_class=NotFoundHandler,
         default_handler_args=shared,
-        log_function=_log_nothing,
+        log_function=_counter(state.stats, doors),
         state=state,
         body_seconds=state.settings.body_seconds,
     )
 
 
-def _log_nothing(handler: tornado.web.RequestHandler) -> None:
-    """Keep requests out of the log: metrics count them, and faults of the server are logged where they are caught."""
+def _counter(stats: ServerStats, doors: Sequence[Door]) -> Callable[[tornado.web.RequestHandler], None]:
+    """Return what is called with each request that was answered: it counts, and keeps it out of the log.
+
+    Doors with the same handler count as the first of them, and whatever is none as `other`.
+    """
+    names: dict[type, str] = {}
+    for door in doors:
+        names.setdefault(door.handler, door.path)
+
+    def count(handler: tornado.web.RequestHandler) -> None:
+        stats.requests[names.get(type(handler), "other"), handler.get_status()] += 1
+
+    return count

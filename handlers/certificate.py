@@ -3,9 +3,13 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NoReturn
+
+from cryptography.x509 import load_pem_x509_certificate
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from pipeline.errors import ConfigError
 
@@ -16,7 +20,7 @@ log = logging.getLogger(__name__)
 Stamp = tuple[tuple[int, ...], ...]
 
 
-class Certificate:
+class Certificate(Collector):
     """A chain and its key (PEM), as two files that somebody else writes.
 
     They are looked at every `LOOK_SECONDS`, and read once two looks in a row found them the same, since whoever renews
@@ -32,6 +36,7 @@ class Certificate:
         self._key = key
         self._show = show
         self._read_at = self._seen = self._stamp()
+        self.expires_at = 0.0  # unix seconds
         self._timer: asyncio.TimerHandle | None = None
         self.context = self._read()
 
@@ -46,6 +51,11 @@ class Certificate:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metric families."""
+        title = "When the certificate of the port expires, in unix seconds"
+        yield GaugeMetricFamily("waterspout_certificate_expiry_timestamp_seconds", title, self.expires_at)
 
     def look(self, *, at_once: bool = False) -> None:
         """Take what is new. `at_once`: though it may not be at rest, and though it was refused before."""
@@ -83,8 +93,10 @@ class Certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(self._chain, self._key, _no_passphrase)
-        except (OSError, ssl.SSLError) as error:
+            first = load_pem_x509_certificate(self._chain.read_bytes())
+        except (OSError, ValueError) as error:  # an error of TLS is an OSError
             raise ConfigError(f"tls_cert, tls_key: {error}") from error
+        self.expires_at = first.not_valid_after_utc.timestamp()
         return context
 
 

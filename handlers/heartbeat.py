@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -98,6 +99,7 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._empty = Idle(self.__len__)
+        self.closes: Counter[int] = Counter()  # of sockets from here, by code
 
     def __repr__(self) -> str:
         return f"<Heartbeat sockets={len(self)} interval={self.options.interval}s>"

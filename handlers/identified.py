@@ -30,7 +30,7 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "account", "identity", "server")
+    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "account", "forwarded_for", "identity", "server")
 
     kind = "stream"
 
@@ -40,6 +40,7 @@ class IdentifiedConnection(WebSocketConnection):
         super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
         self.server = server
         self.identity = identity
+        self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
         self._name = ""
         self.account = account
         self._guest_ticks = 0
@@ -57,7 +58,8 @@ class IdentifiedConnection(WebSocketConnection):
         """Return what operators are told (`SessionInfo`)."""
         seconds = round(_monotonic() - self.opened_at, 3)
         whose = None if self.identity is None else self.identity.name
-        return SessionInfo(self.name, self.kind, whose, address_of(self.transport), seconds, self.event_count)  # type: ignore[arg-type]
+        address = self.forwarded_for or address_of(self.transport)
+        return SessionInfo(self.name, self.kind, whose, address, seconds, self.event_count)  # type: ignore[arg-type]
 
     def welcome(self) -> None:
         """Begin: it is known who is there."""

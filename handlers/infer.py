@@ -31,6 +31,7 @@ from pipeline.v2_messages import ErrorMessage, InferRequest, decode_infer, encod
 from pipeline.v2_responses import OutputPlan, encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import read_raw, read_rows
 
+INFER: Final = "/v2/models/{model}/infer"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 LINGER_SECONDS: Final = 2.0
 
@@ -231,6 +232,7 @@ class InferExchange(HTTPMessageDelegate):
         if self._is_over:
             return
         self._end()
+        self._state.stats.requests[INFER, int(status)] += 1
         headers |= self._state.headers(self._request)
         headers["Date"] = _date(int(time.time()))
         headers["Content-Length"] = str(len(body))

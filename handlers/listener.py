@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import ssl
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import tornado.httpserver
 import tornado.netutil
 import tornado.web
 
-from handlers.certificate import Certificate
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from handlers.certificate import Certificate
 
 BACKLOG: Final = 4096
 MAX_HEADER_BYTES: Final = 16384
@@ -25,9 +28,7 @@ class Listener:
         """Read the certificate. Raises `ConfigError`."""
         self._settings = settings
         self._port = settings.port
-        self._certificate: Certificate | None = None
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            self._certificate = Certificate(settings.tls_cert, settings.tls_key, self._show)
+        self._certificate = _read_certificate(settings, self._show)
         self._http = tornado.httpserver.HTTPServer(
             app,
             ssl_options=self._certificate and self._certificate.context,
@@ -47,6 +48,11 @@ class Listener:
         host = f"[{address}]" if ":" in address else address
         scheme = "https" if self._settings.tls_cert else "http"
         return f"{scheme}://{host}:{self._port}"
+
+    @property
+    def collectors(self) -> "Sequence[Certificate]":
+        """What it has for Prometheus."""
+        return () if self._certificate is None else (self._certificate,)
 
     def listen(self) -> None:
         """Take connections. Raises `ConfigError` where the address or the port is not to be had."""
@@ -80,3 +86,12 @@ class Listener:
 
     def _show(self, context: ssl.SSLContext) -> None:
         self._http.ssl_options = context
+
+
+def _read_certificate(settings: Settings, show: Callable[[ssl.SSLContext], None]) -> "Certificate | None":
+    """Return the certificate, if there is one; who has none needs none of its modules."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    from handlers.certificate import Certificate
+
+    return Certificate(settings.tls_cert, settings.tls_key, show)

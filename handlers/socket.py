@@ -78,8 +78,8 @@ class WebSocketConnection:
 
     @property
     def name(self) -> str:
-        """The id of the session, empty where there is none."""
-        return ""
+        """The session's id."""
+        raise NotImplementedError
 
     def describe(self) -> Any:
         """Return what operators are told (`SessionInfo`)."""
@@ -148,6 +148,7 @@ class WebSocketConnection:
         """Begin the closing handshake; the connection is cut if the peer does not finish it in time."""
         if self._state is not _OPEN:
             return
+        self._heartbeat.closes[int(code)] += 1
         self._begin_close(State.CLOSING, encode_close(code, reason))
 
     def go_away(self, reason: str) -> None:
@@ -243,6 +244,7 @@ class WebSocketConnection:
 
     def _fail(self, violation: ProtocolViolation) -> None:
         if self._state is _OPEN:
+            self._heartbeat.closes[int(violation.code)] += 1
             self._begin_close(State.FINISHED, encode_close(violation.code, violation.reason))
         self._state = State.FINISHED
         if self.transport.can_write_eof():

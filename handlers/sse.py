@@ -62,6 +62,7 @@ class EventConnection:
         self._since = since
         self._shard = 0
         self._identity = identity
+        self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
         self._new_name = state.new_session_id
         self._name = ""
         self.opened_at = time.monotonic()
@@ -125,7 +126,8 @@ class EventConnection:
         seconds = round(time.monotonic() - self.opened_at, 3)
         whose = None if self._identity is None else self._identity.name
         topics = sorted(self._wanted.topics)
-        return SessionInfo(self.name, "events", whose, address_of(self._transport), seconds, topics=topics)
+        address = self.forwarded_for or address_of(self._transport)
+        return SessionInfo(self.name, "events", whose, address, seconds, topics=topics)
 
     def live_streams(self) -> list[Any]:
         """Return nothing: no events come here."""
@@ -184,6 +186,7 @@ class EventsHandler(JsonHandler):
         check_topics(self.identity, wanted.topics)
         since = _position_of(self.request.headers.get("Last-Event-ID", ""))
         connection = EventConnection(self.state, wanted, since, self.identity)
+        connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
 
 

@@ -9,7 +9,7 @@ from tornado.websocket import WebSocketProtocol13
 
 from handlers.base import JsonHandler
 from handlers.credentials import protocols
-from handlers.socket import WebSocketConnection
+from handlers.identified import IdentifiedConnection
 from handlers.takeover import take_over
 from pipeline.accounts import Account
 from pipeline.codec import JSON
@@ -22,7 +22,7 @@ class UpgradeHandler(JsonHandler):
 
     takes_tickets = True
 
-    def make_connection(self, subprotocol: str | None, account: Account | None) -> WebSocketConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> IdentifiedConnection:
         """Return the connection for this request, which the account is for. Raises a `WaterspoutError` to refuse it."""
         raise NotImplementedError
 
@@ -53,6 +53,7 @@ class UpgradeHandler(JsonHandler):
             if account is not None:
                 account.close()
             raise
+        connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
         chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         response = (

@@ -25,6 +25,14 @@ class StatsCollector(Collector):
         for code, count in sorted(stats.errors.items()):
             errors.add_metric([code], count)
         yield errors
+        requests = CounterMetricFamily("waterspout_http_requests", "Requests answered", labels=["door", "status"])
+        for (door, status), count in sorted(stats.requests.items()):
+            requests.add_metric([door, str(status)], count)
+        yield requests
+        closes = CounterMetricFamily("waterspout_sockets_closed", "WebSockets that the server closed", labels=["code"])
+        for number, count in sorted(stats.closes.items()):
+            closes.add_metric([str(number)], count)
+        yield closes
         alerts = CounterMetricFamily("waterspout_alerts", "Alerts", labels=["model", "version", "rule"])
         for rule, count in sorted(stats.alerts.items()):
             alerts.add_metric(rule, count)

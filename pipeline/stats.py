@@ -130,10 +130,12 @@ class ServerStats:
     __slots__ = (
         "_replaced",
         "alerts",
+        "closes",
         "errors",
         "events",
         "models",
         "past_predictions",
+        "requests",
         "sockets",
         "sockets_opened",
         "webhooks",
@@ -144,6 +146,8 @@ class ServerStats:
         self.errors: Counter[str] = Counter()
         self.sockets: Callable[[], int] = int
         self.sockets_opened = 0
+        self.requests: Counter[tuple[str, int]] = Counter()  # over HTTP, by door and status
+        self.closes: Counter[int] = Counter()  # of sockets by the server, by code
         self.models: dict[Place, ModelStats] = {}
         self.alerts: Counter[tuple[str, str, str]] = Counter()  # by model, version and rule
         self.webhooks: Counter[str] = Counter()  # by outcome

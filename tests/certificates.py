@@ -38,10 +38,10 @@ class Certificate(NamedTuple):
         return context
 
 
-def make_certificate(folder: Path, address: str = "127.0.0.1") -> Certificate:
+def make_certificate(folder: Path, address: str = "127.0.0.1", days: int = 2) -> Certificate:
     folder.mkdir(exist_ok=True)
     made = Certificate(folder / "cert.pem", folder / "key.pem")
-    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=waterspout"
+    command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=waterspout"
     names = ["-addext", f"subjectAltName=IP:{address}", "-keyout", str(made.key), "-out", str(made.certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True, timeout=10)
+    subprocess.run([*command.split(), "-days", str(days), *names], check=True, capture_output=True, timeout=10)
     return made

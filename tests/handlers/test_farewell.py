@@ -1,14 +1,12 @@
 """In which order and at what pace sockets are sent away."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.farewell import LAST_WORDS, RETURNS_PER_SECOND, part, seconds_to_part
-from pipeline.admin_messages import SessionInfo
 from pipeline.errors import CloseCode
 
 TOLERANCE = 0.05  # of timers, in seconds
@@ -16,10 +14,6 @@ TOLERANCE = 0.05  # of timers, in seconds
 
 class Leaving:
     """A socket that notes when it is told and closed; it is idle but for `busy_seconds` after it was told."""
-
-    name = ""
-    event_count = 0
-    opened_at = 0.0
 
     def __init__(self, busy_seconds: float = 0.0) -> None:
         self._busy_seconds = busy_seconds
@@ -32,15 +26,6 @@ class Leaving:
         now = asyncio.get_running_loop().time()
         return bool(self.told_at) and now >= self.told_at[0] + self._busy_seconds
 
-    def describe(self) -> SessionInfo:
-        return SessionInfo(self.name, "stream", None, "", 0.0)
-
-    def live_streams(self) -> list[Any]:
-        return []
-
-    def tick(self, now: float) -> None:
-        """Do nothing."""
-
     def go_away(self, reason: str) -> None:
         assert reason == "bye"
         self.told_at.append(asyncio.get_running_loop().time())
@@ -49,9 +34,6 @@ class Leaving:
         assert reason == "bye"
         self.code = code
         self.closed_at.append(asyncio.get_running_loop().time())
-
-    def abort(self) -> None:
-        raise AssertionError("nobody is to be cut")
 
 
 @given(st.integers(0, 1_000_000), st.floats(0.001, 86_400))

@@ -8,7 +8,8 @@ import pytest
 
 from tests.certificates import Certificate
 
-from .process import Server, running_server
+from .client import get
+from .process import Server, running_server, until
 from .raw import connection_to, read_head, upgrade_request
 
 ECHO: Final = "/v1/echo"
@@ -51,3 +52,15 @@ def test_only_pages_with_tls_connect_to_a_server_with_tls(zoo_models: Path, cert
         assert status_of(server, "https") == 101
         assert status_of(server, "http") == 403
         assert status_of(server, "https", X_Forwarded_Proto="http") == 101
+
+
+@pytest.mark.parametrize("path", ["/v1/echo", "/v1/watch", "/v1/models/double/stream", "/v1/watch/sse?topics=$alerts"])
+def test_operators_see_the_client_and_not_the_proxy(proxied: Server, path: str) -> None:
+    address = "2001:db8::7"
+    with connection_to(proxied) as connection:
+        connection.sendall(upgrade_request(proxied, path, X_Forwarded_For=f"198.51.100.1, {address}, 10.0.0.1"))
+        read_head(connection)
+        until(
+            lambda: [session["address"] for session in get(proxied, "/v1/admin/sessions").json["sessions"]] == [address]
+        )
+    until(lambda: get(proxied, "/v1/admin/sessions").json["total"] == 0)

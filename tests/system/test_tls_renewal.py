@@ -3,6 +3,7 @@
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.certificates import Certificate, make_certificate
 
 from .client import open_stream
+from .metrics import Metrics
 from .process import Server, running_server, until
 
 PLUS: Final = "/v1/models/double/stream"
@@ -28,8 +30,8 @@ class Renewing:
         self._stack = stack
         self._models = models
 
-    def make(self, name: str) -> Certificate:
-        return make_certificate(self.folder / name)
+    def make(self, name: str, days: int = 2) -> Certificate:
+        return make_certificate(self.folder / name, days=days)
 
     def show(self, name: str) -> None:
         """Have the link point to another certificate, in one step."""
@@ -83,6 +85,24 @@ def test_a_signal_has_the_certificate_read_at_once(renewing: Renewing) -> None:
     server.reload()
     until(lambda: "new connections get the certificate" in server.log, 1.5)  # a look is each two seconds
     assert shown_by(server) == second.der
+
+
+def test_a_scraper_sees_when_the_certificate_expires(renewing: Renewing) -> None:
+    renewing.make("first", days=3)
+    second = renewing.make("second", days=30)
+    renewing.show("first")
+    server = renewing.start()
+    day = 86_400
+    assert seconds_left(server) == pytest.approx(3 * day, abs=60)
+    renewing.show("second")
+    server.reload()
+    until(lambda: "new connections get the certificate" in server.log)
+    server.tls = second.trusted()
+    assert seconds_left(server) == pytest.approx(30 * day, abs=60)
+
+
+def seconds_left(server: Server) -> float:
+    return Metrics(server)("certificate_expiry_timestamp_seconds") - time.time()
 
 
 @pytest.mark.parametrize("case", ["no certificate", "key of another", "gone", "with a passphrase"])
