@@ -21,6 +21,7 @@ log: Final = logging.getLogger(__name__)
 
 _HIGH_WATER: Final = 256 * 1024  # unsent bytes at which a socket is no longer read
 _BINARY: Final = int(Opcode.BINARY)
+_TURN: Final = 64  # frames of a socket in one turn of the loop, less of long ones: others wait for no more than that
 
 
 class State(Enum):
@@ -51,6 +52,7 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "_waits",
         "transport",
     )
 
@@ -64,6 +66,7 @@ class WebSocketConnection:
         self._stalled = -1  # ticks since the write buffer passed its high-water mark; -1: it is below
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
+        self._waits = False  # for its next turn
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
@@ -160,11 +163,11 @@ class WebSocketConnection:
         self.opened()
 
     def data_received(self, data: bytes) -> None:
-        """Handle what the bytes complete."""
+        """Handle what the bytes complete; if that is too much for a turn, read no more until the rest had its own."""
         self._quiet = 0
         decoder = self._decoder
         try:
-            for opcode, payload in decoder.feed(data):
+            for opcode, payload in decoder.feed(data, _TURN):
                 if opcode > _BINARY:
                     self._control(opcode, payload)
                 elif self._state is _OPEN:
@@ -176,6 +179,9 @@ class WebSocketConnection:
         except Exception:
             log.exception("a message could not be handled")
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
+        if decoder.is_spent and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._go_on()
 
     def eof_received(self) -> bool:
         """Let the transport close itself."""
@@ -190,8 +196,7 @@ class WebSocketConnection:
         """Read again; a client that made room is alive, whatever the ticks counted while it was not read."""
         self._stalled = -1
         self._quiet = 0
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+        self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -199,6 +204,22 @@ class WebSocketConnection:
         self._state = State.FINISHED
         self._heartbeat.discard(self, self._shard)
         self._tell_closed()
+
+    def _go_on(self) -> None:
+        """Read again, unless what was read has to wait for its turn, or the client does not read."""
+        if self._stalled >= 0 or self._waits or self.transport.is_closing():
+            return
+        if self._decoder.is_spent:
+            self._waits = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        else:
+            self.transport.resume_reading()
+
+    def _take_turn(self) -> None:
+        self._waits = False
+        if self._stalled < 0 and not self.transport.is_closing():
+            self.data_received(b"")
+            self._go_on()
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.PING:
