@@ -101,7 +101,7 @@ class FrameDecoder:
     def feed(self, data: bytes, budget: int = _UNBOUNDED) -> list[Message]:
         """Take the next bytes; return `(opcode, payload)` of every message and control frame they complete.
 
-        A frame costs 1 of the budget, and 1 more for each 512 bytes of it. What is spent sets `is_spent`, and bytes
+        A frame costs 1 of the budget, and 1 more for each KiB of it. What is spent sets `is_spent`, and bytes
         that are left stay for the next call.
         """
         messages: list[Message] = []
@@ -132,7 +132,7 @@ class FrameDecoder:
                         if first == _WHOLE_TEXT and not payload.isascii():
                             _check_utf8(payload)
                         messages.append((first & 15, payload))
-                        budget -= 1 + (length >> 9)
+                        budget -= 1 + (length >> 10)
                         at = stop
                         if budget <= 0:
                             break
@@ -141,7 +141,7 @@ class FrameDecoder:
                 at = self._payload(data, at, messages) if self._left else self._frame(data, at, messages)
                 if at < 0:
                     break
-                budget -= 1 + (at - start >> 9)
+                budget -= 1 + (at - start >> 10)
                 if budget <= 0:
                     break
             if budget <= 0:

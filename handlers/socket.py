@@ -21,7 +21,7 @@ log: Final = logging.getLogger(__name__)
 
 _HIGH_WATER: Final = 256 * 1024  # unsent bytes at which a socket is no longer read
 _BINARY: Final = int(Opcode.BINARY)
-_TURN: Final = 64  # frames of a socket in one turn of the loop, less of long ones: others wait for no more than that
+_TURN: Final = 32  # frames of a socket in one turn of the loop, less of long ones: others wait for no more than that
 
 
 class State(Enum):
