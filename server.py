@@ -24,6 +24,7 @@ from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.pulse import PulseTimer, make_gauges
+from handlers.unread import UnreadAnswers
 from handlers.webhooks import WebhookSender
 from pipeline.alert_desk import AlertDesk
 from pipeline.control_messages import Seat
@@ -122,6 +123,8 @@ class Server:
             max_buffer_size=settings.max_message_bytes + 131072,
         )
 
+        self.unread = UnreadAnswers(self.http, settings.slow_consumer_seconds)
+
     async def start(self) -> str:
         """Listen, load and warm the models; return the server's URL once it is ready."""
         settings = self.settings
@@ -133,6 +136,7 @@ class Server:
         if not shares_port:
             self._listen()
         self.heartbeat.start()
+        self.unread.start()
         if self.models is not None:
             await self.models.start()
         if self.cluster is not None:
@@ -190,6 +194,7 @@ class Server:
             await asyncio.wait_for(self.http.close_all_connections(), 1.0)
         await self.webhooks.stop(deadline)
         self.heartbeat.stop()
+        self.unread.stop()
         self.hub_clock.stop()
         self.pulse.close()
         if self.cluster is not None:

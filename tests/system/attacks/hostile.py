@@ -47,10 +47,22 @@ def drip(connections: list[socket.socket], octets: bytes) -> list[socket.socket]
     """Send the same on each connection; return those that the server has not ended."""
     alive = []
     for connection in connections:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             connection.sendall(octets)
             alive.append(connection)
     return alive
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Return whether the server has not ended a connection; what it sends is thrown away."""
+    try:
+        while connection.recv(1 << 18, socket.MSG_DONTWAIT):
+            pass
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def exchange(server: Server, request: bytes) -> bytes:
