@@ -181,8 +181,9 @@ class Measure:
         self.p99 = _median(rounds)
         self.elsewhere = _median(self._others.rounds(self._start))
 
-    def lasts(self) -> bool:
-        """Return whether more rounds are needed to tell; looks now and then."""
+    def lasts(self, pause: float = 0.0) -> bool:
+        """Return whether more rounds are needed to tell, after a rest of `pause` seconds."""
+        time.sleep(pause)
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + ROUND / 4
             self.look()
@@ -191,8 +192,8 @@ class Measure:
 
     def hold(self) -> None:
         """Wait until no more rounds are needed."""
-        while self.lasts():
-            time.sleep(ROUND / 4)
+        while self.lasts(pause=ROUND / 4):
+            pass
 
 
 def _median(rounds: list[float]) -> float:

@@ -1,7 +1,6 @@
 """Clients that take their time: each is ended when its time is up, and nobody waits for all of them together."""
 
 import contextlib
-import time
 from typing import Final
 
 import msgpack
@@ -41,8 +40,7 @@ def hold_out(arena: Arena, first: bytes, then: bytes, most_left: int = MOST_LEFT
     """Open a crowd that sends slowly, until the server has ended all of it."""
     with arena.under_attack(most_left=most_left) as attack, crowd(arena.server, CROWD) as connections:
         alive = drip(connections, first)
-        while attack.lasts():
-            time.sleep(0.05)
+        while attack.lasts(pause=0.05):
             alive = drip(alive, then)
         until(lambda: not any(map(is_open, connections)), within=5)
 
@@ -71,8 +69,7 @@ def test_sockets_that_do_not_read_are_closed(arena: Arena, case: str) -> None:
         for connection in sockets:
             connection.setblocking(False)
         alive = sockets
-        while attack.lasts():
-            time.sleep(0.01)
+        while attack.lasts(pause=0.01):
             alive = drip(alive, ANSWERS[case])
         for connection in sockets:
             connection.settimeout(5)
@@ -82,7 +79,7 @@ def test_sockets_that_do_not_read_are_closed(arena: Arena, case: str) -> None:
 def test_requests_whose_answers_are_not_read_are_ended(arena: Arena) -> None:
     head = f"POST /v1/models/wide/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ROWS)}\r\n\r\n"
     with arena.under_attack(most_amid=256 << 20, most_left=64 << 20) as attack, contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(connection_to(arena.server, RECEIVE_BUFFER)) for _ in range(FEW)]
+        connections = [stack.enter_context(connection_to(arena.server, RECEIVE_BUFFER)) for _ in range(4)]
         for connection in connections:
             connection.sendall(head.encode() + ROWS)
         attack.hold()
