@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import tornado.httpserver
 import tornado.netutil
 from tornado.util import _websocket_mask
 
+from handlers.accept import PatientHTTPServer
 from handlers.app import make_app
 from handlers.base import ServerState
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
@@ -114,7 +114,7 @@ class Server:
             for collector in self.cluster.collectors:
                 self.registry.register(collector)
         self.port = settings.port
-        self.http = tornado.httpserver.HTTPServer(
+        self.http = PatientHTTPServer(
             make_app(self.state, self.registry),
             ssl_options=_tls_context(settings),
             idle_connection_timeout=settings.header_seconds,

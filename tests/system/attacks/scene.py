@@ -23,7 +23,7 @@ MOST_LEFT: Final = 16 << 20  # bytes that the allocators may keep of an attack
 MOST_AMID: Final = 64 << 20  # bytes that an attack may cost while it lasts
 ROUND: Final = 0.25  # seconds
 TOLD_AFTER: Final = 2 * REPORT_EVERY
-ROUNDS: Final = 6  # that a median is taken of, the latest
+ROUNDS: Final = 6  # that a median is taken of, the latest, unless more are asked for
 MOST_ROUNDS: Final = 32  # until then things may get better: others are at work on the machine that runs the tests
 FULL: Final = CLIENTS * ROUND / EVERY * 0.8  # events that a round must have to count
 RECOVERY: Final = 10.0  # seconds until all is as it was
@@ -117,7 +117,9 @@ class Arena:
         self._others.stop()
 
     @contextmanager
-    def under_attack(self, *, most_amid: int = MOST_AMID, most_left: int = MOST_LEFT) -> Iterator["Measure"]:
+    def under_attack(
+        self, *, rounds: int = ROUNDS, most_amid: int = MOST_AMID, most_left: int = MOST_LEFT
+    ) -> Iterator["Measure"]:
         """Measure while the body attacks, and for as long as it takes until there are enough rounds.
 
         Neighbours may be slowed down to `MOST_SLOWDOWN` times what they had before, or have elsewhere now. After the
@@ -129,7 +131,7 @@ class Arena:
         assert quiet.p99 < math.inf, quiet
         rss, descriptors = server.rss_bytes, count_descriptors(server)
         forget_peak(server)
-        attack = self._measure(time.monotonic(), quiet.p99)
+        attack = self._measure(time.monotonic(), quiet.p99, rounds)
         try:
             yield attack
             attack.hold()
@@ -146,19 +148,20 @@ class Arena:
         assert after.is_bearable, f"after the attack: {after}"
         server.check_log()
 
-    def _measure(self, start: float, before: float = math.inf) -> "Measure":
-        return Measure(self._neighbours, self._others, start, before)
+    def _measure(self, start: float, before: float = math.inf, rounds: int = ROUNDS) -> "Measure":
+        return Measure(self._neighbours, self._others, start, before, rounds)
 
 
 class Measure:
     """A time in which neighbours are measured: an attack, or quiet before or after one."""
 
-    def __init__(self, neighbours: Neighbours, others: Neighbours, start: float, before: float = math.inf) -> None:
-        """`before`: the p99 that was seen in quiet, seconds."""
+    def __init__(self, neighbours: Neighbours, others: Neighbours, start: float, before: float, enough: int) -> None:
+        """`before`: the p99 that was seen in quiet, seconds; `enough`: rounds of which a median is taken."""
         self._neighbours = neighbours
         self._others = others
         self._start = start
         self._before = before
+        self._enough = enough
         self._next_look = 0.0
         self._goes_on = True
         self.look()
@@ -178,8 +181,8 @@ class Measure:
         """Take the medians of the latest rounds."""
         rounds = self._neighbours.rounds(self._start)
         self.rounds = len(rounds)
-        self.p99 = _median(rounds)
-        self.elsewhere = _median(self._others.rounds(self._start))
+        self.p99 = _median(rounds[-self._enough :])
+        self.elsewhere = _median(self._others.rounds(self._start)[-self._enough :])
 
     def lasts(self, pause: float = 0.0) -> bool:
         """Return whether more rounds are needed to tell, after a rest of `pause` seconds."""
@@ -187,7 +190,7 @@ class Measure:
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + ROUND / 4
             self.look()
-            self._goes_on = self.rounds < ROUNDS or (self.rounds < MOST_ROUNDS and not self.is_bearable)
+            self._goes_on = self.rounds < self._enough or (self.rounds < MOST_ROUNDS and not self.is_bearable)
         return self._goes_on
 
     def hold(self) -> None:
@@ -197,7 +200,7 @@ class Measure:
 
 
 def _median(rounds: list[float]) -> float:
-    return statistics.median(rounds[-ROUNDS:]) if rounds else math.inf
+    return statistics.median(rounds) if rounds else math.inf
 
 
 def count_descriptors(server: Server) -> int:
