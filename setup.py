@@ -41,7 +41,6 @@ HOT_PATH = [
     "pipeline/topic_table.py",
     "pipeline/topics.py",
     "pipeline/usage.py",
-    "pipeline/usage.py",
 ]
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
-    slow_consumer_seconds: Seconds = Field(10.0, description="close a socket that stopped reading (4008) after this")
+    slow_consumer_seconds: Seconds = Field(10.0, description="close what stopped reading (sockets: 4008) after this")
     header_seconds: Seconds = Field(10.0, description="a request's header (and TLS handshake) must come within this")
     body_seconds: Seconds = Field(60.0, description="a request's body must come within this")
     drain_seconds: Seconds = Field(10.0, description="time to answer what is in flight after SIGTERM")
