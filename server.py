@@ -33,9 +33,10 @@ from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
 from pipeline.merged_metrics import snapshot
-from pipeline.metrics import make_registry
+from pipeline.metrics import QueueCollector, make_registry
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
+from pipeline.queue_memory import QueueMemory
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
 from pipeline.supervisor import REFUSED, Supervisor, held_port
@@ -74,13 +75,15 @@ class Server:
         self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
         self.desk = AlertDesk(self.stats, self.hub)
         self.desk.call_webhook = self.webhooks.send
-        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk)
+        loop = asyncio.get_running_loop()
+        self.queue_memory = QueueMemory(settings.max_queue_bytes, lambda shed: loop.call_soon(shed))
+        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk, self.queue_memory)
         self.models: LocalModels | None = None
         self.repository: Repository | RemoteRepository
         if self.cluster is not None and self.cluster.repository is not None:
             self.repository = self.cluster.repository
         else:
-            self.models = LocalModels(settings, self.stats, self.hub, self.desk)
+            self.models = LocalModels(settings, self.stats, self.hub, self.desk, self.queue_memory)
             self.repository = self.models.repository
             if settings.role == "worker" and self.cluster is not None:
                 self.cluster.employ(self.models.repository)
@@ -108,6 +111,7 @@ class Server:
         )
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
+        self.registry.register(QueueCollector(self.queue_memory))
         if self.cluster is not None:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
@@ -202,13 +206,15 @@ class Server:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
 
 
-def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk) -> "Cluster | None":
+def _join_cluster(
+    settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory
+) -> "Cluster | None":
     """Return what joins this process to others; None where nothing does, which then needs none of its modules."""
     if settings.redis is None:
         return None
     from pipeline.cluster import Cluster
 
-    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk)
+    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk, memory)
 
 
 async def serve(settings: Settings, seat: Seat | None = None) -> int:

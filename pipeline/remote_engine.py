@@ -20,6 +20,7 @@ from pipeline.errors import (
 )
 from pipeline.graph_spec import ModelSpec
 from pipeline.job import Job
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import ModelStats
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class RemoteEngine:
         max_sent: int,
         patience: float,
         workers: Callable[[], int] = lambda: 1,
+        memory: QueueMemory | None = None,
     ) -> None:
         """`queues`: entries go to them in turn; `workers` returns how many there are that take them."""
         self._carrier = carrier
@@ -119,7 +121,10 @@ class RemoteEngine:
         self._workers = workers
         self._sent = 0
         self._loop = asyncio.get_running_loop()
-        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
+        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline, memory)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
         self._is_scheduled = False
@@ -172,6 +177,10 @@ class RemoteEngine:
         if levels and priority > levels:
             raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
 
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait here."""
+        return self._batcher.waiting()
+
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is under way."""
         while self.is_busy:
@@ -190,6 +199,8 @@ class RemoteEngine:
         for shipment in list(self._under_way.values()):
             self.give_up(shipment, error)
         self._carrier.leave(self._queues)
+        if self._memory is not None:
+            self._memory.leave(self)
 
     def go_on(self) -> None:
         """Send what has been waiting, as far as that may leave now."""

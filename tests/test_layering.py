@@ -57,6 +57,7 @@ PURE = [
             "providers",
             "pulse",
             "pulse_messages",
+            "queue_memory",
             "redis_records",
             "redis_url",
             "restarts",
