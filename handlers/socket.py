@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from enum import Enum
+from logging import DEBUG
 from typing import Any, Final, cast
 
 from handlers.frames import (
@@ -51,6 +53,8 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "is_made",
+        "opened_at",
         "transport",
     )
 
@@ -64,6 +68,8 @@ class WebSocketConnection:
         self._stalled = -1  # ticks since the write buffer passed its high-water mark; -1: it is below
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
+        self.opened_at = time.monotonic()
+        self.is_made = False
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
@@ -71,9 +77,27 @@ class WebSocketConnection:
         return f"<{type(self).__name__} {self._state.name} quiet={self._quiet} stalled={self._stalled}>"
 
     @property
+    def name(self) -> str:
+        """The id of the session, empty where there is none."""
+        return ""
+
+    def describe(self) -> Any:
+        """Return what operators are told (`SessionInfo`)."""
+        raise NotImplementedError
+
+    @property
     def event_count(self) -> int:
         """How many events came on this socket."""
         return 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return True
+
+    def admits_control(self) -> bool:
+        """Return whether the client may send another ping or pong."""
+        return True
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of this socket."""
@@ -154,6 +178,7 @@ class WebSocketConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        self.is_made = True
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         transport.set_write_buffer_limits(high=min(_HIGH_WATER, self._max_write_bytes))
         self._shard = self._heartbeat.add(self)
@@ -174,7 +199,7 @@ class WebSocketConnection:
         except ProtocolViolation as violation:
             self._fail(violation)
         except Exception:
-            log.exception("a message could not be handled")
+            log.exception("a message could not be handled", extra={"session": self.name})
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def eof_received(self) -> bool:
@@ -199,8 +224,15 @@ class WebSocketConnection:
         self._state = State.FINISHED
         self._heartbeat.discard(self, self._shard)
         self._tell_closed()
+        if log.isEnabledFor(DEBUG):
+            log.debug("closed after %d events", self.event_count, extra={"session": self.name})
 
     def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.CLOSE:
+            pass
+        elif not self.admits_control():
+            self.close(CloseCode.TOO_MANY_REQUESTS, "too many control frames")
+            return
         if opcode == Opcode.PING:
             self.send(Opcode.PONG, payload)
         elif opcode == Opcode.CLOSE:

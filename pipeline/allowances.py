@@ -93,9 +93,13 @@ class Allowances:
         """Count a socket under an identity that has just become known. Raises `RateLimited`, nothing changed."""
         meter.identify(self.identities.of(identity, now), now)
 
+    def open_request(self, identity: str | None, address: str, now: float) -> Meter:
+        """Return the meter of a request, which is no socket."""
+        return Meter(self._of(identity, address, now), 0)
+
     def take_request(self, identity: str | None, address: str, count: int, size: int, now: float) -> None:
-        """Take the events of a request that has no socket. Raises `RateLimited`."""
-        meter = Meter(self._of(identity, address, now), 0)
+        """Take the events of a request at once. Raises `RateLimited`."""
+        meter = self.open_request(identity, address, now)
         if meter.take_events(count, size, now):
             raise meter.refused
         meter.close()

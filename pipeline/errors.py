@@ -10,6 +10,9 @@
     ├── DeadlineExceeded     the deadline has passed or cannot be met any more; not run
     ├── InferenceFailed      the model itself failed on this row
     ├── ShuttingDown         the server is draining
+    ├── Unauthenticated      no credential, or none that is accepted
+    ├── UnknownSession       no socket of that name is open here
+    ├── Forbidden            the credential is fine, and does not allow this
     ├── RateLimited          more than the credential or the address may ask for; try again later
     └── ConfigError          a file or setting of the operator is wrong
 
@@ -33,9 +36,13 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     SLOW_CONSUMER = 4008
+    CLOSED_BY_OPERATOR = 4010
     NO_PONG = 4012
     TOO_MANY_REQUESTS = 4013
+    OVERLOADED = 4014
+    BAD_CREDENTIALS = 4500
     MALFORMED_MESSAGES = 4501
+    FORBIDDEN = 4503
 
 
 class WaterspoutError(Exception):
@@ -106,6 +113,24 @@ class ShuttingDown(WaterspoutError):
 
     code = "shutting_down"
     retryable = True
+
+
+class Unauthenticated(WaterspoutError):
+    """There is no credential, or it is not accepted (any more). The message never repeats it."""
+
+    code = "unauthenticated"
+
+
+class UnknownSession(WaterspoutError):
+    """No socket of that name is open here."""
+
+    code = "unknown_session"
+
+
+class Forbidden(WaterspoutError):
+    """The scopes of the credential do not allow this."""
+
+    code = "forbidden"
 
 
 class RateLimited(WaterspoutError):

@@ -41,6 +41,19 @@ def test_without_any_source_everything_has_its_default() -> None:
         "tls_cert": None,
         "tls_key": None,
         "allowed_origins": [],
+        "hsts_seconds": 31_536_000,
+        "allowed_hosts": [],
+        "trusted_proxies": [],
+        "api_keys": None,
+        "api_keys_in_redis": False,
+        "jwt_secret": None,
+        "jwt_public_key": None,
+        "jwt_jwks": None,
+        "jwt_algorithms": [],
+        "jwt_issuer": None,
+        "jwt_audience": None,
+        "insecure": False,
+        "query_tokens": False,
         "processes": 1,
         "threads": None,
         "max_message_bytes": 1 << 20,
@@ -70,6 +83,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_lag": 1000,
         "worker_wait_seconds": 30.0,
         "claim_seconds": 5.0,
+        "log_format": "console",
         "log_level": "info",
     }
 
@@ -259,84 +273,3 @@ def test_variables_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch
         "WATERSPOUT_SERVICE_HOST: no such setting",
     ]
     assert read_settings([]).port == 2
-
-
-SECRET = "whsec_" + "QUJD" * 10
-
-
-@pytest.mark.parametrize("source", ["environment", "file"])
-def test_the_secret_of_webhooks_comes_from_the_environment_or_the_file(
-    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
-) -> None:
-    toml.write_text(f"webhook_secret = '{SECRET}'\n" if source == "file" else "")
-    if source == "environment":
-        monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
-    settings = read_settings(["--config", str(toml)])
-    assert settings.webhook_secret is not None
-    assert settings.webhook_secret.get_secret_value() == SECRET
-    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
-
-
-@pytest.mark.parametrize("arguments", [[f"--webhook-secret={SECRET}"], ["--webhook-secret", SECRET]])
-def test_the_secret_of_webhooks_is_no_flag(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^webhook_secret: other processes see flags") as caught:
-        read_settings(arguments)
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("secret", ["geheim", "whsec_geheim", "", "geheim geheim geheim geheim geheim geheim"])
-def test_a_wrong_secret_of_webhooks_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", secret)
-    with pytest.raises(ConfigError, match=r"^webhook_secret: .*expected") as caught:
-        read_settings([])
-    assert "geheim" not in str(caught.value)
-
-
-def test_help_tells_nothing_of_the_secret_of_webhooks(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
-    with pytest.raises(SystemExit):
-        read_settings(["--help"])
-    assert SECRET not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("source", ["environment", "file"])
-def test_a_password_for_redis_comes_from_the_environment_or_the_file(
-    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
-) -> None:
-    url = "redis://user:geheim@host:7000/1"
-    toml.write_text(f"redis = '{url}'\n" if source == "file" else "")
-    if source == "environment":
-        monkeypatch.setenv("WATERSPOUT_REDIS", url)
-    settings = read_settings(["--config", str(toml)])
-    assert settings.redis is not None
-    assert settings.redis.get_secret_value() == url
-    assert "geheim" not in f"{settings!r} {settings} {settings.model_dump()}"
-
-
-@pytest.mark.parametrize("arguments", [["--redis=redis://:geheim@host"], ["--redis", "redis://u:geheim@host:x"]])
-def test_a_password_for_redis_is_no_flag(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^redis: other processes see flags") as caught:
-        read_settings(arguments)
-    assert "geheim" not in str(caught.value)
-
-
-def test_a_redis_without_a_password_may_be_a_flag() -> None:
-    settings = read_settings(["--redis", "unix:///run/redis.sock", "--redis-prefix", "staging"])
-    assert settings.redis is not None
-    assert (settings.redis.get_secret_value(), settings.redis_prefix) == ("unix:///run/redis.sock", "staging")
-
-
-def test_a_wrong_url_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WATERSPOUT_REDIS", "redis://:geheim@host:port")
-    with pytest.raises(ConfigError, match=r"^redis: .*port") as caught:
-        read_settings([])
-    assert "geheim" not in str(caught.value)
-
-
-@pytest.mark.parametrize("role", ["gateway", "worker"])
-def test_a_role_needs_redis(role: str) -> None:
-    with pytest.raises(ConfigError, match=f"role: a {role} needs redis"):
-        read_settings(["--role", role])
-    assert read_settings(["--role", role, "--redis", "redis://127.0.0.1"]).role == role
