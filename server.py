@@ -29,10 +29,11 @@ from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
 from pipeline.logs import start_logging
-from pipeline.metrics import make_registry
+from pipeline.metrics import QueueCollector, make_registry
 from pipeline.process import serve, supervise
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
+from pipeline.queue_memory import QueueMemory
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
 from pipeline.supervisor import REFUSED
@@ -60,13 +61,15 @@ class Server:
         self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
         self.desk = AlertDesk(self.stats, self.hub)
         self.desk.call_webhook = self.webhooks.send
-        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk)
+        loop = asyncio.get_running_loop()
+        self.queue_memory = QueueMemory(settings.max_queue_bytes, lambda shed: loop.call_soon(shed))
+        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk, self.queue_memory)
         self.models: LocalModels | None = None
         self.repository: Repository | RemoteRepository
         if self.cluster is not None and self.cluster.repository is not None:
             self.repository = self.cluster.repository
         else:
-            self.models = LocalModels(settings, self.stats, self.hub, self.desk)
+            self.models = LocalModels(settings, self.stats, self.hub, self.desk, self.queue_memory)
             self.repository = self.models.repository
             if settings.role == "worker" and self.cluster is not None:
                 self.cluster.employ(self.models.repository)
@@ -103,6 +106,7 @@ class Server:
             self.state.accounts, self.state.usage = self.books.accounts, self.books.keeper
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
+        self.registry.register(QueueCollector(self.queue_memory))
         for collector in self.books.collectors if self.books is not None else ():
             self.registry.register(collector)
         self.registry.register(self.vitals)
@@ -192,13 +196,15 @@ class Server:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
 
 
-def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk) -> "Cluster | None":
+def _join_cluster(
+    settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory
+) -> "Cluster | None":
     """Return what joins this process to others; None where nothing does, which then needs none of its modules."""
     if settings.redis is None:
         return None
     from pipeline.cluster import Cluster
 
-    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk)
+    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk, memory)
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ HOT_PATH = [
     "pipeline/job.py",
     "pipeline/limits.py",
     "pipeline/observer.py",
+    "pipeline/queue_memory.py",
     "pipeline/results.py",
     "pipeline/rings.py",
     "pipeline/routes.py",

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(1 << 20, ge=128, le=1 << 30, description="largest WebSocket message or HTTP body")
     max_write_bytes: int = Field(4 << 20, ge=1024, le=1 << 31, description="unsent bytes a socket may pile up")
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
+    max_queue_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        le=1 << 50,
+        description="bytes of rows that wait; past it the largest senders lose some",
+    )
     max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
     max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
     identity_limits: Limits = Field(Limits(), description="what each identity (key or token) may")
@@ -174,6 +180,8 @@ class Settings(BaseSettings):
             raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        if self.max_queue_bytes < 8 * self.max_message_bytes:
+            raise ValueError("max_queue_bytes: expected at least eight times max_message_bytes")
         self._check_credentials()
         if self.usage_in_redis and self.redis is None:
             raise ValueError("usage_in_redis: needs redis")

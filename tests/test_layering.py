@@ -66,6 +66,7 @@ PURE = [
             "providers",
             "pulse",
             "pulse_messages",
+            "queue_memory",
             "redaction",
             "redis_records",
             "redis_url",
