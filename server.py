@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from handlers.access import Gate
 from handlers.app import make_app
-from handlers.base import ServerState
 from handlers.farewell import part, seconds_to_part
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.listener import Listener
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
+from handlers.state import ServerState
 from handlers.vitals import Vitals
 from handlers.webhooks import WebhookSender
 from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
+from pipeline.bookkeeping import Bookkeeping, wants_books
 from pipeline.control_wire import own_seat
 from pipeline.errors import ConfigError
 from pipeline.hub import Hub
@@ -78,6 +79,7 @@ class Server:
         self.hub_clock = HubClock(self.hub, self.heartbeat)
         self.stats.sockets = self.heartbeat.__len__
         self.stats.closes = self.heartbeat.closes
+        self.stats.states = self.repository.states
         self.vitals = Vitals()
         budget = KeyBudget(settings.max_keys)
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
@@ -99,9 +101,14 @@ class Server:
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=scrape,
         )
+        self.books = Bookkeeping(settings, self.cluster) if wants_books(settings) else None
+        if self.books is not None:
+            self.state.accounts, self.state.usage = self.books.accounts, self.books.keeper
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
         self.registry.register(self.vitals)
+        for collector in self.books.collectors if self.books is not None else ():
+            self.registry.register(collector)
         if self.cluster is not None:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
@@ -118,6 +125,8 @@ class Server:
         if self.cluster is not None:
             await self.cluster.check()
         await self.access.start()
+        if self.books is not None:
+            await self.books.start()
         if not shares_port:
             self.listener.listen()
         self.heartbeat.start()
@@ -153,6 +162,8 @@ class Server:
         await self.listener.close()
         await self.webhooks.stop(deadline)
         await self.access.stop()
+        if self.books is not None:
+            await self.books.stop()
         self.heartbeat.stop()
         self.vitals.stop()
         self.hub_clock.stop()

@@ -13,6 +13,8 @@ HOT_PATH = [
     "handlers/socket.py",
     "handlers/stream.py",
     "handlers/watch.py",
+    "pipeline/accounts.py",
+    "pipeline/allowances.py",
     "pipeline/audience.py",
     "pipeline/batch_policy.py",
     "pipeline/batching.py",
@@ -38,6 +40,7 @@ HOT_PATH = [
     "pipeline/token_bucket.py",
     "pipeline/topic_table.py",
     "pipeline/topics.py",
+    "pipeline/usage.py",
     "pipeline/usage.py",
 ]
 

@@ -23,7 +23,7 @@ from handlers.admin import (
 )
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
-from handlers.base import NotFoundHandler, ServerState
+from handlers.base import NotFoundHandler
 from handlers.docs import DocsHandler
 from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
@@ -48,14 +48,17 @@ from handlers.open_inference import (
 from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
 from handlers.sse import EventsHandler
+from handlers.state import ServerState
 from handlers.static import DashboardHandler, ScriptHandler, StaticHandler, VendorHandler
 from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
 from handlers.tickets import Ticket, TicketsHandler
+from handlers.usage import PARAMETERS as USAGE_PARAMETERS
+from handlers.usage import UsageHandler, UsageReport
 from handlers.watch import WatchHandler
 from pipeline.admin_messages import Done, LogLevel, Me, Sessions
 from pipeline.alert_messages import Alerts
-from pipeline.errors import ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
+from pipeline.errors import Forbidden, ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.pulse_messages import Stats
 from pipeline.stats import ServerStats
@@ -127,6 +130,15 @@ DOORS: Final = (
     ),
     Door("/v1/models/{model}/stream", StreamHandler),
     Door("/v1/tickets", TicketsHandler, {"POST": json(Ticket, errors=(*OF_ANY, ModelUnavailable))}),
+    Door(
+        "/v1/usage",
+        UsageHandler,
+        {
+            "GET": json(
+                UsageReport, errors=(*OF_ANY, Forbidden, ModelUnavailable), query=tuple(sorted(USAGE_PARAMETERS))
+            )
+        },
+    ),
     Door("/v1/me", MeHandler, {"GET": json(Me)}),
     Door(
         "/v1/admin/sessions",

@@ -1,27 +1,21 @@
-"""What all doors share: the server's parts, and errors as JSON."""
+"""What all doors share: who asks, and answers and errors as JSON."""
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import tornado.web
-from tornado.httputil import HTTPServerRequest
 
-from handlers.access import Gate, Needs
+from handlers.access import Needs
 from handlers.credentials import TICKET, TOKEN
-from handlers.headers import HEADERS, secure_headers
-from handlers.heartbeat import Heartbeat
-from handlers.pulse import PulseTimer
 from handlers.request_id import REQUEST_ID, request_id
-from pipeline.alerts import RecentAlerts
+from handlers.state import ServerState
+from pipeline.accounts import Account
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
-from pipeline.control_messages import Scraped
 from pipeline.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -38,13 +32,9 @@ from pipeline.errors import (
     UnknownSession,
     WaterspoutError,
 )
-from pipeline.hub import Hub
 from pipeline.identity import OPEN_IDENTITY, Identity
-from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
+from pipeline.interfaces import Overflow, SessionOptions
 from pipeline.messages import Failure
-from pipeline.permitted_models import PermittedModels
-from pipeline.settings import Settings
-from pipeline.stats import ServerStats
 from pipeline.stream import error_body
 
 log = logging.getLogger(__name__)
@@ -72,94 +62,6 @@ STATUS: dict[str, HTTPStatus] = {
 }
 
 
-class Membership(Protocol):
-    """What a process knows of the others that it works with."""
-
-    def is_up(self) -> bool:
-        """Return whether they can be reached."""
-
-    @property
-    def workers(self) -> int | None:
-        """How many of them run models for this one; None where it runs its own."""
-
-
-@dataclass
-class ServerState:
-    """What the doors work with."""
-
-    settings: Settings
-    repository: Catalogue
-    heartbeat: Heartbeat
-    stats: ServerStats
-    budget: KeyBudget
-    hub: Hub
-    pulse: PulseTimer
-    alerts: RecentAlerts
-    gate: Gate
-    ready: bool = False
-    draining: bool = False
-    requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
-    past_events: int = 0  # of sockets and requests that are gone
-    new_session_id: Callable[[], str] = field(default=str)
-    cluster: Membership | None = None
-    scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
-    _secure_headers: Mapping[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the headers that every answer has over TLS."""
-        self._secure_headers = secure_headers(self.settings.hsts_seconds)
-
-    @property
-    def is_welcoming(self) -> bool:
-        """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
-        has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
-        return self.ready and not self.draining and has_models
-
-    def subjects(self, request: HTTPServerRequest) -> dict[str, str]:
-        """Return what a line of the log about a request has beside what it says."""
-        return {"request": request_id(request), "client": self.gate.client_address(request)}
-
-    def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
-        """Return the headers that every answer to a request has."""
-        return self._secure_headers if self.gate.is_secure(request) else HEADERS
-
-    def visible_to(self, identity: Identity | None) -> Catalogue:
-        """Return the models that somebody may know of."""
-        return self.permitted(_nothing if identity is None else identity.scopes.may_see)
-
-    def usable_by(self, identity: Identity | None) -> Catalogue:
-        """Return the models that somebody may send events to."""
-        return self.permitted(_nothing if identity is None else identity.scopes.may_predict)
-
-    def permitted(self, is_permitted: Callable[[str], bool]) -> Catalogue:
-        """Return the models whose names are permitted; all where no credentials are configured."""
-        return self.repository if self.gate.is_open else PermittedModels(self.repository, is_permitted)
-
-    def begin_request(self) -> asyncio.Future[None]:
-        """Have a drain wait until `end_request`."""
-        request = asyncio.get_running_loop().create_future()
-        self.requests.add(request)
-        return request
-
-    def end_request(self, request: asyncio.Future[None]) -> None:
-        """Let a drain go on."""
-        self.requests.discard(request)
-        request.set_result(None)
-
-    @contextlib.contextmanager
-    def request_under_way(self) -> Iterator[None]:
-        """Have a drain wait until the context is left."""
-        request = self.begin_request()
-        try:
-            yield
-        finally:
-            self.end_request(request)
-
-    def count_events(self) -> int:
-        """Return how many events came since the start."""
-        return self.past_events + sum(socket.event_count for socket in self.heartbeat)
-
-
 class JsonHandler(tornado.web.RequestHandler):
     """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
 
@@ -185,6 +87,16 @@ class JsonHandler(tornado.web.RequestHandler):
         self.identity = await self.state.gate.identify(
             self.request, self.needs, takes_tickets=self.takes_tickets, guests=self.admits_guests
         )
+
+    def open_account(self, *, is_socket: bool) -> Account | None:
+        """Return who pays for this request, or the socket that it becomes. Raises `RateLimited`."""
+        accounts = self.state.accounts
+        if accounts is None:
+            return None
+        address = self.state.gate.client_address(self.request)
+        name = None if self.identity is None else self.identity.name
+        opens = accounts.open_socket if is_socket else accounts.open_request
+        return opens(name, address, time.monotonic())
 
     @property
     def models(self) -> Catalogue:
@@ -303,11 +215,6 @@ def error_headers(error: WaterspoutError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     return {"Retry-After": str(max(1, ceil((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
-
-
-def _nothing(model: str) -> bool:
-    del model
-    return False
 
 
 def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from handlers.identified import IdentifiedConnection
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.errors import CloseCode
 
 
@@ -24,7 +25,7 @@ class EchoConnection(IdentifiedConnection):
 class EchoHandler(UpgradeHandler):
     """`GET /v1/echo`."""
 
-    def make_connection(self, subprotocol: str | None) -> EchoConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> EchoConnection:
         """Return an echoing connection."""
         del subprotocol
-        return EchoConnection(self.state, self.identity)
+        return EchoConnection(self.state, self.identity, account)

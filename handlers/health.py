@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from handlers.access import Needs, check_topics
-from handlers.base import JsonHandler, ServerState
+from handlers.base import JsonHandler
+from handlers.state import ServerState
 from pipeline.topics import STATS
 
 

@@ -4,14 +4,15 @@ import asyncio
 import time
 from typing import Any, Final
 
-from handlers.base import ServerState
 from handlers.frames import Opcode
 from handlers.heartbeat import GUEST_SECONDS
 from handlers.socket import WebSocketConnection
+from handlers.state import ServerState
 from handlers.takeover import address_of
+from pipeline.accounts import Account
 from pipeline.admin_messages import SessionInfo
 from pipeline.codec import JSON, MSGPACK
-from pipeline.errors import CloseCode, Unauthenticated, WaterspoutError
+from pipeline.errors import CloseCode, RateLimited, Unauthenticated, WaterspoutError
 from pipeline.messages import Auth, Authenticated, Failure
 from pipeline.stream import error_body
 
@@ -29,18 +30,19 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "forwarded_for", "identity", "server")
+    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "account", "forwarded_for", "identity", "server")
 
     kind = "stream"
 
-    def __init__(self, server: ServerState, identity: Any) -> None:
-        """`identity`: an `Identity`, or None for a guest."""
+    def __init__(self, server: ServerState, identity: Any, account: Account | None = None) -> None:
+        """`identity`: an `Identity`, or None for a guest. `account`: who pays; closed with the connection."""
         settings = server.settings
         super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
         self.server = server
         self.identity = identity
         self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
         self._name = ""
+        self.account = account
         self._guest_ticks = 0
         self._asking: Any = None  # the task that checks a credential
         self._held: list[tuple[int, bytes]] = []
@@ -97,6 +99,12 @@ class IdentifiedConnection(WebSocketConnection):
     def identified(self, identity: Any) -> None:
         """Go on as somebody."""
         was_guest, self._asking = self.identity is None, None
+        if self.account is not None:
+            try:
+                self.account.identify(identity.name, _monotonic())
+            except WaterspoutError as error:
+                self.refuse(error)
+                return
         self.identity = identity
         self.tell(Authenticated(identity.name))
         if not was_guest:
@@ -115,6 +123,12 @@ class IdentifiedConnection(WebSocketConnection):
             self._asking.cancel()
             self._asking = None
         super().connection_lost(exc)
+        if self.account is not None:
+            self.account.close()
+
+    def admits_control(self) -> bool:
+        """Return whether the client may send another ping or pong."""
+        return self.account is None or not self.account.meter.take_control(_monotonic())
 
     def refuse(self, error: WaterspoutError) -> None:
         """End a connection for which there is no credential, or not the right one."""
@@ -122,7 +136,9 @@ class IdentifiedConnection(WebSocketConnection):
         self._held = []
         self.server.stats.errors[error.code] += 1
         self.tell(Failure(error=error_body(error)))
-        if isinstance(error, Unauthenticated):
+        if isinstance(error, RateLimited):
+            self.close(CloseCode.TOO_MANY_REQUESTS, error.code)
+        elif isinstance(error, Unauthenticated):
             self.close(CloseCode.BAD_CREDENTIALS, error.code)
         elif error.retryable:
             self.close(CloseCode.OVERLOADED, error.code)
@@ -132,6 +148,8 @@ class IdentifiedConnection(WebSocketConnection):
     def tick(self, now: float) -> None:
         """Take note that one heartbeat interval has passed."""
         super().tick(now)
+        if self.account is not None:
+            self.account.meter.rest()
         identity = self.identity
         if identity is None:
             self._guest_ticks += 1

@@ -13,10 +13,12 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 
 from handlers.access import Needs
-from handlers.base import ServerState, error_headers
+from handlers.base import error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from handlers.request_id import REQUEST_ID, request_id
+from handlers.state import ServerState
+from pipeline.accounts import Account
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
@@ -24,6 +26,7 @@ from pipeline.identity import Identity
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
 from pipeline.stream import MAX_ERROR_LENGTH
+from pipeline.usage import Tally
 from pipeline.v2_messages import ErrorMessage, InferRequest, decode_infer, encode
 from pipeline.v2_responses import OutputPlan, encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import read_raw, read_rows
@@ -59,6 +62,8 @@ class InferExchange(HTTPMessageDelegate):
         self._plans: Sequence[OutputPlan] = ()
         self._id: str | None = None
         self._identity: Identity | None = None
+        self._account: Account | None = None
+        self._tally: Tally | None = None
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
         """Refuse what need not be read, and see who asks."""
@@ -127,6 +132,7 @@ class InferExchange(HTTPMessageDelegate):
         timeout, priority = read_schedule(request)
         most = model.max_queue_size
         rows, shapes = read_raw(body, model.spec, most) if is_raw else read_rows(request, body, model.spec, most)
+        self._pay(model.name, len(rows), len(body))
         state.past_events += len(rows)
         now = self._started_at = _monotonic()
         self._under_way = state.begin_request()
@@ -136,10 +142,26 @@ class InferExchange(HTTPMessageDelegate):
         except WaterspoutError as error:
             self.refuse(error)
 
+    def _pay(self, model: str, rows: int, size: int) -> None:
+        """Count the rows of a request of `size` bytes. Raises `RateLimited`."""
+        state = self._state
+        if state.accounts is not None:
+            name = None if self._identity is None else self._identity.name
+            now = _monotonic()
+            account = state.accounts.open_request(name, state.gate.client_address(self._request), now)
+            account.take_events(rows, size, now)
+            self._account = account
+            tally = self._tally = account.tally(model)
+            tally.events += rows
+            tally.bytes += size
+
     def answer(self, outcomes: Sequence[Outcome]) -> None:
         """Send the outputs of all rows."""
         try:
             self._model.engine.stats.shared_rows += len(outcomes) - 1
+            if self._tally is not None:
+                self._tally.predictions += len(outcomes)
+                self._tally.compute_seconds += sum(result.run_seconds / result.size for result, _ in outcomes)
             self._send_outputs(outcomes)
         except WaterspoutError as error:
             self._refuse(error)
@@ -149,6 +171,8 @@ class InferExchange(HTTPMessageDelegate):
     def refuse(self, error: WaterspoutError) -> None:
         """Send the error of a row, which is the request's."""
         self._model.engine.stats.observe_failed_request(_monotonic() - self._started_at)
+        if self._tally is not None:
+            self._tally.errors += 1
         self._refuse(error)
 
     @property
@@ -224,6 +248,9 @@ class InferExchange(HTTPMessageDelegate):
 
     def _end(self) -> None:
         self._is_over = True
+        if self._account is not None:
+            self._account.close()
+            self._account = None
         if self._under_way is not None:
             self._state.end_request(self._under_way)
             self._under_way = None

@@ -8,9 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from handlers.access import Needs
-from handlers.base import SERVER_VERSION, STATUS, JsonHandler, ServerState
+from handlers.base import SERVER_VERSION, STATUS, JsonHandler
 from handlers.doors import Door, Operation
 from handlers.open_inference import V2_STATUS
+from handlers.state import ServerState
 from pipeline.alerts import MAX_RECENT
 from pipeline.errors import Forbidden, Unauthenticated
 from pipeline.messages import Failure
@@ -23,6 +24,8 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "file": {"type": "string", "minLength": 1},
     "version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "key": {"type": "string", "maxLength": 256},
+    "since": {"type": "string", "format": "date-time"},
+    "until": {"type": "string", "format": "date-time"},
     "session": {"type": "string", "minLength": 1},
     "identity": {"type": "string", "minLength": 1, "maxLength": 128},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RECENT},

@@ -74,7 +74,8 @@ class PredictHandler(BoundedBodyHandler):
             self.session_options(query), max_in_flight=MAX_MESSAGES_PER_FRAME, max_malformed=MAX_MESSAGES_PER_FRAME + 1
         )
         answers = self._answers = _Answers()
-        self._session = session = Session(models, answers, options, state.budget, name, version)
+        account = self.open_account(is_socket=False)
+        self._session = session = Session(models, answers, options, state.budget, name, version, account)
         if state.draining:
             session.drain()
         payload = self.body.take()
@@ -83,6 +84,8 @@ class PredictHandler(BoundedBodyHandler):
                 await self._answer(session, answers, payload, codec)
         finally:
             session.close()
+            if account is not None:
+                account.close()
             state.past_events += session.event_count
 
     def on_connection_close(self) -> None:

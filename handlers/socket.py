@@ -53,6 +53,7 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "is_made",
         "opened_at",
         "transport",
     )
@@ -68,6 +69,7 @@ class WebSocketConnection:
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
         self.opened_at = time.monotonic()
+        self.is_made = False
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
@@ -91,6 +93,10 @@ class WebSocketConnection:
     @property
     def is_idle(self) -> bool:
         """Whether every event that came was answered."""
+        return True
+
+    def admits_control(self) -> bool:
+        """Return whether the client may send another ping or pong."""
         return True
 
     def live_streams(self) -> list[Any]:
@@ -173,6 +179,7 @@ class WebSocketConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        self.is_made = True
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         transport.set_write_buffer_limits(high=min(_HIGH_WATER, self._max_write_bytes))
         self._shard = self._heartbeat.add(self)
@@ -222,6 +229,11 @@ class WebSocketConnection:
             log.debug("closed after %d events", self.event_count, extra={"session": self.name})
 
     def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.CLOSE:
+            pass
+        elif not self.admits_control():
+            self.close(CloseCode.TOO_MANY_REQUESTS, "too many control frames")
+            return
         if opcode == Opcode.PING:
             self.send(Opcode.PONG, payload)
         elif opcode == Opcode.CLOSE:

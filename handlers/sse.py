@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from handlers.access import check_topics
-from handlers.base import RECONNECT_IN_MS, JsonHandler, ServerState
+from handlers.base import RECONNECT_IN_MS, JsonHandler
 from handlers.heartbeat import Heartbeat
+from handlers.state import ServerState
 from handlers.takeover import address_of, keep_fresh, take_over
 from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice

@@ -3,10 +3,12 @@
 import time
 from typing import Any, Final
 
-from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME
 from handlers.frames import Opcode
 from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
 from pipeline.errors import DecodedForAnother, Forbidden, InvalidMessage, WaterspoutError
 from pipeline.interfaces import SessionOptions
@@ -33,11 +35,14 @@ class StreamConnection(IdentifiedConnection):
         model: str | None = None,
         version: str | None = None,
         identity: Any = None,
+        account: Account | None = None,
     ) -> None:
-        super().__init__(server, identity)
+        super().__init__(server, identity, account)
         self._codec = codec  # None: no subprotocol, each frame tells
         self._last_codec = codec or JSON
-        self._session = Session(server.permitted(self._may_predict), self, options, server.budget, model, version)
+        self._session = Session(
+            server.permitted(self._may_predict), self, options, server.budget, model, version, account
+        )
         self._model = model
         self._version = version
 
@@ -70,7 +75,8 @@ class StreamConnection(IdentifiedConnection):
             self.send_message(Welcome(SERVER_NAME, self.name, limits, model=one, models=all_of_them), codec)
 
     def permit(self) -> None:
-        """Close a socket that uses what its new credential does not allow."""
+        """Close a socket that uses what its new credential does not allow, and count for that from now on."""
+        self._session.recount()
         for stream in self._session.streams():
             if not self._may_predict(stream.route.name):
                 self.refuse(Forbidden(f"model: the credential's scopes do not allow {stream.route.name!r}"))
@@ -101,7 +107,7 @@ class StreamConnection(IdentifiedConnection):
             is_event = False
         if is_event:
             try:
-                session.accept(event, codec, _monotonic())
+                session.accept(event, codec, _monotonic(), len(payload))
             except DecodedForAnother:
                 is_event = False
         if not is_event:
@@ -168,7 +174,7 @@ class StreamHandler(UpgradeHandler):
         """Return the first offered encoding."""
         return next((name for name in offered if name in CODECS), None)
 
-    def make_connection(self, subprotocol: str | None) -> StreamConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> StreamConnection:
         """Return a connection with a new session."""
         codec = CODECS[subprotocol] if subprotocol else None
-        return StreamConnection(self.state, self._options, codec, self._model, self._version, self.identity)
+        return StreamConnection(self.state, self._options, codec, self._model, self._version, self.identity, account)

@@ -11,6 +11,7 @@ from handlers.base import JsonHandler
 from handlers.credentials import protocols
 from handlers.identified import IdentifiedConnection
 from handlers.takeover import take_over
+from pipeline.accounts import Account
 from pipeline.codec import JSON
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,8 @@ class UpgradeHandler(JsonHandler):
 
     takes_tickets = True
 
-    def make_connection(self, subprotocol: str | None) -> IdentifiedConnection:
-        """Return the connection for this request. Raises a `WaterspoutError` to refuse it."""
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> IdentifiedConnection:
+        """Return the connection for this request, which the account is for. Raises a `WaterspoutError` to refuse it."""
         raise NotImplementedError
 
     def select_subprotocol(self, offered: list[str]) -> str | None:
@@ -45,7 +46,13 @@ class UpgradeHandler(JsonHandler):
         headers = self.request.headers
         offered = protocols(headers.get("Sec-WebSocket-Protocol", ""))
         subprotocol = self.select_subprotocol(offered)
-        connection = self.make_connection(subprotocol)
+        account = self.open_account(is_socket=True)
+        try:
+            connection = self.make_connection(subprotocol, account)
+        except BaseException:
+            if account is not None:
+                account.close()
+            raise
         connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
         chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
@@ -59,6 +66,8 @@ class UpgradeHandler(JsonHandler):
             subjects = self.state.subjects(self.request)
             log.debug("opened %s", self.request.path[:200], extra={**subjects, "session": connection.name})
         await take_over(stream, response.encode("ascii"), connection)
+        if account is not None and not connection.is_made:  # the client has gone again
+            account.close()
 
     def _problem(self) -> tuple[int, str] | None:
         """Return status and message of what is wrong with the request."""

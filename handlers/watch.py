@@ -3,11 +3,13 @@
 from typing import Any, Final
 
 from handlers.access import check_topics
-from handlers.base import RECONNECT_IN_MS, SERVER_NAME, ServerState, choice_of
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME, choice_of
 from handlers.frames import Opcode, encode_frame
 from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.takeover import keep_fresh
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.audience import Choice
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
 from pipeline.errors import CloseCode, InvalidMessage, WaterspoutError
@@ -63,8 +65,10 @@ class WatchConnection(IdentifiedConnection):
 
     __slots__ = ("_chosen", "_has_subscribed", "_lists", "_malformed", "format")
 
-    def __init__(self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any = None) -> None:
-        super().__init__(server, identity)
+    def __init__(
+        self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any, account: Account | None
+    ) -> None:
+        super().__init__(server, identity, account)
         self._lists = lists
         self._chosen = codec  # None: no subprotocol, the first frame tells
         self._malformed = 0
@@ -157,16 +161,34 @@ class WatchConnection(IdentifiedConnection):
         hub = self.server.hub
         if isinstance(order, Subscribe):
             check_topics(self.identity, order.topics)
+            self._pay_for(order.topics)
             hub.subscribe(self, order.topics, order.hz, inputs=order.inputs)
             self._has_subscribed = True
             self.tell(Subscribed(order.topics, order.hz, order.inputs))
         elif isinstance(order, Unsubscribe):
+            had = len(hub.patterns_of(self))
             hub.unsubscribe(self, order.topics)
+            if self.account is not None:
+                self.account.meter.give_subscriptions(had - len(hub.patterns_of(self)))
             self.tell(Unsubscribed(order.topics))
         elif isinstance(order, Ping):
             self.tell(Pong(order.t))
         else:
             self.authenticate(order.token)
+
+    def _pay_for(self, patterns: list[str]) -> None:
+        """Count patterns that are new. Raises `RateLimited`; none is counted then."""
+        account = self.account
+        if account is None:
+            return
+        taken = 0
+        try:
+            for _ in set(patterns) - self.server.hub.patterns_of(self):
+                account.meter.take_subscription()
+                taken += 1
+        except WaterspoutError:
+            account.meter.give_subscriptions(taken)
+            raise
 
     def _refuse_order(self, error: WaterspoutError, *, is_malformed: bool) -> None:
         self.server.stats.errors[error.code] += 1
@@ -191,8 +213,7 @@ class WatchHandler(UpgradeHandler):
         """Return the first offered encoding."""
         return next((name for name in offered if name in CODECS), None)
 
-    def make_connection(self, subprotocol: str | None) -> WatchConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> WatchConnection:
         """Return a connection that watches nothing yet."""
-        return WatchConnection(
-            self.state, CODECS[subprotocol] if subprotocol else None, lists=self._is_list, identity=self.identity
-        )
+        codec = CODECS[subprotocol] if subprotocol else None
+        return WatchConnection(self.state, codec, lists=self._is_list, identity=self.identity, account=account)

@@ -29,7 +29,7 @@ class AllowanceTable:
         self._most = most
         self._table: dict[str, Allowance] = {}
         self.share = share
-        self.on_new: Callable[[Allowance], object] = _ignore
+        self.on_new: list[Callable[[Allowance], object]] = []
         self.refusals: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class AllowanceTable:
                 self._make_room(now)
             limits = self._own.get(name, self._default)
             allowance = Allowance(self._of, name, limits, self.refusals, now, self.share)
-            self.on_new(allowance)
+            for tell in self.on_new:
+                tell(allowance)
         self._table[name] = allowance  # behind all others
         return allowance
 
@@ -92,9 +93,13 @@ class Allowances:
         """Count a socket under an identity that has just become known. Raises `RateLimited`, nothing changed."""
         meter.identify(self.identities.of(identity, now), now)
 
+    def open_request(self, identity: str | None, address: str, now: float) -> Meter:
+        """Return the meter of a request, which is no socket."""
+        return Meter(self._of(identity, address, now), 0)
+
     def take_request(self, identity: str | None, address: str, count: int, size: int, now: float) -> None:
-        """Take the events of a request that has no socket. Raises `RateLimited`."""
-        meter = Meter(self._of(identity, address, now), 0)
+        """Take the events of a request at once. Raises `RateLimited`."""
+        meter = self.open_request(identity, address, now)
         if meter.take_events(count, size, now):
             raise meter.refused
         meter.close()
@@ -130,7 +135,3 @@ def address_group(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
-
-
-def _ignore(allowance: Allowance) -> None:
-    del allowance

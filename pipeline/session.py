@@ -6,6 +6,7 @@ absorbed by a window, or cancelled because its connection is gone.
 
 from msgspec import UNSET
 
+from pipeline.accounts import Account
 from pipeline.codec import MSGPACK, Codec, Refused
 from pipeline.errors import CloseCode, InvalidInput, Overloaded, ShuttingDown, WaterspoutError
 from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, SessionOptions
@@ -27,6 +28,7 @@ class Session:
         "_max_in_flight",
         "_seq",
         "_streams",
+        "account",
         "bytes_codec",
         "in_flight",
         "options",
@@ -43,8 +45,11 @@ class Session:
         budget: KeyBudget,
         model: str | None = None,
         version: str | None = None,
+        account: Account | None = None,
     ) -> None:
+        """`account`: who pays; None where nothing is counted and bounded by that."""
         self.outlet = outlet
+        self.account = account
         self._streams = Streams(self, models, budget, model, version)
         self._seq = 0
         self._malformed = 0  # in a row, the last of them being number
@@ -64,16 +69,18 @@ class Session:
 
     def receive(self, payload: bytes, codec: Codec, now: float) -> None:
         """Take the payload of one frame: an event, a control message, or a list of them."""
-        for message in codec.decode_each(payload):
+        messages = codec.decode_each(payload)
+        size = len(payload) // max(len(messages), 1)
+        for message in messages:
             if isinstance(message, Event):
-                self.accept(message, codec, now)
+                self.accept(message, codec, now, size)
             elif not isinstance(message, Refused):
                 self._control(message, codec)
             elif not self.refuse_message(message, codec):
                 return
 
-    def accept(self, event: Event, codec: Codec, now: float) -> None:
-        """Give an event to its stream, or answer it with an error at once.
+    def accept(self, event: Event, codec: Codec, now: float, size: int = 0) -> None:
+        """Give an event that came as `size` bytes to its stream, or answer it with an error at once.
 
         Raises `DecodedForAnother` where it came as a `NumbersEvent` and the model takes none any more.
         """
@@ -85,6 +92,8 @@ class Session:
                 stream = self._streams.of(event, codec, now)
             if stream.route.current is not stream.model:
                 self._streams.follow(stream, event)
+            if self.account is not None:
+                self.account.take_event(size, now)
             timeout_ms = event.timeout_ms
             deadline = now + (
                 stream.default_timeout if timeout_ms is None else min(timeout_ms * 1e-3, stream.max_timeout)
@@ -108,6 +117,10 @@ class Session:
             self._refuse(error, event.id, event.key, codec)
         else:
             self._seq += 1
+            tally = stream.tally
+            if tally is not None:
+                tally.events += 1
+                tally.bytes += size
 
     @property
     def event_count(self) -> int:
@@ -138,6 +151,12 @@ class Session:
     def takes_numbers(self) -> bool:
         """Whether the model's data may come as `NumbersEvent`."""
         return self._streams.takes_numbers
+
+    def recount(self) -> None:
+        """Count what comes from now on for the account's new identity."""
+        if self.account is not None:
+            for stream in self._streams.all():
+                stream.tally = self.account.tally(stream.route.name)
 
     def streams(self) -> list[Stream]:
         """Return those of all keys, and those of the events without one."""
@@ -173,6 +192,8 @@ class Session:
         seq = self._seq
         self._seq = seq + 1
         self.outlet.send_message(failure(error, event_id, seq, key), codec, seq)
+        if self.account is not None and self.account.meter.is_abusive:
+            self.outlet.close(CloseCode.TOO_MANY_REQUESTS, "goes on after it was told to wait")
 
     def _accept_samples(
         self, stream: Stream, window: Window, event: Event, codec: Codec, now: float, deadline: float

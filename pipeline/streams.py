@@ -57,7 +57,8 @@ class Streams:
 
     def of(self, event: Event, codec: Codec, now: float) -> Stream:
         """Return the event's stream, made if it is new. Raises where the model or the key is not to be had."""
-        key = event.key if event.key is not None else self._session.options.default_key
+        session = self._session
+        key = event.key if event.key is not None else session.options.default_key
         name, version = self.model, self._version
         if name is None or event.model is not None or event.version is not None:
             name, version = self._place_of(event)
@@ -70,6 +71,8 @@ class Streams:
         if stream is None:
             route = self._models.route(name, version)
             self._make_room_for_key(keyed)
+            if session.account is not None:
+                session.account.meter.take_key()
             stream = keyed[name, version, key] = self._new_stream(route, key, event, codec, now)
             self._budget.count += 1
         stream.used_at = now
@@ -122,6 +125,9 @@ class Streams:
         for stream in self.all():
             stream.cancel()
         self._budget.count -= len(self)
+        account = self._session.account
+        if account is not None:
+            account.meter.give_keys(len(self))
         self._keyed = None
         self._unkeyed = None
 
@@ -194,6 +200,9 @@ class Streams:
                 assert self._keyed is not None
                 del self._keyed[route.name, route.version, stream.key]
                 self._budget.count -= 1
+                account = self._session.account
+                if account is not None:
+                    account.meter.give_keys()
         for stream in streams:
             stream.end()
             if stream.window:

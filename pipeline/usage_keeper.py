@@ -51,7 +51,7 @@ class UsageKeeper:
         self._steps: set[asyncio.Task[None]] = set()
         self._stepping = asyncio.Lock()
         self._stopping = asyncio.Event()
-        identities.on_new = self._renew
+        identities.on_new.append(self._renew)
 
     def __repr__(self) -> str:
         return f"<UsageKeeper {self._usage!r} {self._store!r} up={self._is_up}>"

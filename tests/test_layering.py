@@ -19,6 +19,7 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "accounts",
             "admin_messages",
             "alert_config",
             "alert_messages",
@@ -77,6 +78,7 @@ PURE = [
             "scopes",
             "session",
             "settings",
+            "share_rules",
             "shares",
             "slo",
             "stats",

@@ -103,7 +103,7 @@ def test_as_many_as_have_sockets_are_remembered() -> None:
 
 def test_who_is_new_is_told() -> None:
     held, seen = table(Limits(events_per_second=10, burst_seconds=1)), list[Allowance]()
-    held.on_new = seen.append
+    held.on_new.append(seen.append)
     held.share = 0.5
     first = held.of("a", 0.0)
     held.of("a", 0.0)

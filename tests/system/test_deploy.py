@@ -1,5 +1,6 @@
 """The files of `deploy/`: what they name exists, and the commands in them run as they stand, without containers."""
 
+import json
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from handlers.app import DOORS
 from pipeline.settings import Settings, read_settings
 from tests.redis_server import RedisServer, running_redis
 
+from .access_parts import ask, keys_command
 from .client import get, post
 from .graphs import plus, write_model
 from .metrics import Metrics
@@ -83,9 +85,16 @@ def test_the_commands_of_the_compose_file_make_one_service(redis: RedisServer) -
             for _ in range(told["deploy"]["replicas"]):
                 running.append(stack.enter_context(running_server(*entrypoint(), *told["command"], env=env)))
         assert (len(servers["gateway"]), len(servers["worker"])) == (2, 3)
+        assert told["environment"]["WATERSPOUT_API_KEYS_IN_REDIS"] == "true"
+        key = keys_command(
+            "create", "--name", "a", "--scopes", "predict:*", "--redis", f"redis://127.0.0.1:{redis.port}"
+        )
+        bearer = {"Authorization": f"Bearer {key.strip()}"}
         for gateway in servers["gateway"]:
             has_workers(gateway, 3)
-            assert post(gateway, "/v1/models/activity/predict", {"data": WINDOW}).json["outputs"]["scores"]
+            until(lambda: ask(gateway, "GET", "/v1/models", bearer).status == 200)  # noqa: B023
+            reply = ask(gateway, "POST", "/v1/models/activity/predict", bearer, json.dumps({"data": WINDOW}))
+            assert reply.json["outputs"]["scores"]
         assert redis.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
         assert redis.command("CONFIG", "GET", "appendonly")[1] == b"yes"
 
@@ -170,7 +179,7 @@ def test_every_flag_and_variable_is_a_setting(path: Path) -> None:
 def test_every_metric_is_there(redis: RedisServer, tmp_path: Path) -> None:
     texts = [path.read_text() for path in (*FILES, ROOT / "docs" / "cluster.md", ROOT / "docs" / "scaling.md")]
     operations = (ROOT / "docs" / "operations.md").read_text()
-    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n## ")[0])
+    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n##")[0])
     named = {name for text in texts for name in re.findall(r"\b(waterspout_[a-z_]+)\b", text)}
     write_model(tmp_path / "models", "plus", plus(1))
     with (
