@@ -79,6 +79,7 @@ class Server:
         self.hub_clock = HubClock(self.hub, self.heartbeat)
         self.stats.sockets = self.heartbeat.__len__
         self.stats.closes = self.heartbeat.closes
+        self.stats.states = self.repository.states
         self.vitals = Vitals()
         budget = KeyBudget(settings.max_keys)
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)

@@ -44,6 +44,12 @@ class StatsCollector(Collector):
         for outcome, count in sorted(stats.webhooks.items()):
             webhooks.add_metric([outcome], count)
         yield webhooks
+        versions = GaugeMetricFamily(
+            "waterspout_model_versions", "Versions of models by state", labels=["model", "version", "state"]
+        )
+        for state in sorted(stats.states()):
+            versions.add_metric(state, 1)
+        yield versions
         yield from self._collect_models()
 
     def _collect_models(self) -> Iterable[Metric]:

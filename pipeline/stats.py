@@ -138,6 +138,7 @@ class ServerStats:
         "requests",
         "sockets",
         "sockets_opened",
+        "states",
         "webhooks",
     )
 
@@ -145,6 +146,7 @@ class ServerStats:
         self.events: Callable[[], int] = int
         self.errors: Counter[str] = Counter()
         self.sockets: Callable[[], int] = int
+        self.states: Callable[[], list[tuple[str, str, str]]] = list  # of models: name, version and state
         self.sockets_opened = 0
         self.requests: Counter[tuple[str, int]] = Counter()  # over HTTP, by door and status
         self.closes: Counter[int] = Counter()  # of sockets by the server, by code

@@ -181,7 +181,7 @@ def test_every_flag_and_variable_is_a_setting(path: Path) -> None:
 def test_every_metric_is_there(redis: RedisServer, tmp_path: Path) -> None:
     texts = [path.read_text() for path in (*FILES, ROOT / "docs" / "cluster.md", ROOT / "docs" / "scaling.md")]
     operations = (ROOT / "docs" / "operations.md").read_text()
-    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n## ")[0])
+    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n##")[0])
     named = {name for text in texts for name in re.findall(r"\b(waterspout_[a-z_]+)\b", text)}
     write_model(tmp_path / "models", "plus", plus(1))
     with (

@@ -36,6 +36,12 @@ PROMISED = {
 }
 
 
+def test_versions_have_their_state(tensors: Server) -> None:
+    metrics = Metrics(tensors)
+    assert metrics("model_versions", model="broken", version="3", state="unavailable") == 1
+    assert metrics("model_versions", model="int8", state="ready") == 1
+
+
 @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])
 def test_the_format_is_the_scraper_s_choice(zoo: Server, accept: str) -> None:
     reply = get(zoo, "/metrics", {"Accept": accept} if accept else {})

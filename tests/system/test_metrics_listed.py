@@ -6,17 +6,17 @@ from pathlib import Path
 
 from tests.certificates import Certificate
 
-from .client import get, open_stream
+from .access_parts import Keys
+from .client import Reply, get, open_stream
 from .metrics import Metrics
 from .process import ROOT, Server, running_server, until
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
-def listed() -> set[str]:
-    """Return the names in the first column of the tables; those of a cluster are looked at where there is one."""
-    section = OPERATIONS.partition("\n## Metrics\n")[2].partition("\n### Metrics of a cluster\n")[0]
-    rows = re.findall(r"^\| (`.+?) \| ", section, re.MULTILINE)
+def listed(start: str = "\n## Metrics\n") -> set[str]:
+    """Return the names in the first column of the tables up to the next heading."""
+    rows = re.findall(r"^\| (`.+?) \| ", OPERATIONS.partition(start)[2].partition("\n##")[0], re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)(?:\{[\w,]+\})?`", row)}
 
 
@@ -25,8 +25,8 @@ def labels_listed() -> dict[str, set[str]]:
     return {name: set(text.split(",")) for name, text in labels}
 
 
-def names_of(server: Server) -> set[str]:
-    kinds = {family.name: family.type for family in Metrics(server).families.values()}
+def names_of(source: Server | Reply) -> set[str]:
+    kinds = {family.name: family.type for family in Metrics(source).families.values()}
     return {f"{name}_total" if kind == "counter" else name for name, kind in kinds.items()}
 
 
@@ -38,6 +38,11 @@ def test_every_metric_is_listed_and_every_listed_one_is_there(zoo_models: Path, 
     ):
         told = names_of(single) | names_of(several)
     assert told == listed()
+
+
+def test_those_of_usage_are_there_where_anybody_is_known(server: Server, keys: Keys) -> None:
+    told = names_of(get(server, "/metrics", keys.bearer("root")))
+    assert told - listed() == listed("\n### Metrics of usage\n")
 
 
 def test_labels_are_as_they_are_listed(zoo_models: Path) -> None:
