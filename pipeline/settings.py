@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -271,7 +270,7 @@ def read_settings(arguments: list[str]) -> Settings:
         raise ConfigError("; ".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:  # of TOML, of UTF-8, or nested too deep
         raise ConfigError(f"{path or 'settings'}: {error}") from error
 
 
