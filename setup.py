@@ -27,6 +27,7 @@ HOT_PATH = [
     "pipeline/job.py",
     "pipeline/limits.py",
     "pipeline/observer.py",
+    "pipeline/queue_memory.py",
     "pipeline/results.py",
     "pipeline/rings.py",
     "pipeline/routes.py",
@@ -40,7 +41,6 @@ HOT_PATH = [
     "pipeline/token_bucket.py",
     "pipeline/topic_table.py",
     "pipeline/topics.py",
-    "pipeline/usage.py",
     "pipeline/usage.py",
 ]
 

@@ -44,8 +44,8 @@ class Gate:
         self._query_tokens = settings.query_tokens
         self._origins = frozenset(settings.allowed_origins)
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
-        self._proxies = Proxies(settings.trusted_proxies)
         self.is_open: Final = access.is_open  # no credentials are configured: everybody may do everything
+        self._proxies = Proxies(settings.trusted_proxies)
         self._is_local = access.is_open and is_loopback(settings.address)
 
     def __repr__(self) -> str:

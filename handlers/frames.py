@@ -51,6 +51,7 @@ _WHOLE_BINARY: Final = _FIN | int(Opcode.BINARY)
 _SMALLEST_FRAME: Final = 6  # masked, without payload
 _OPCODES: Final = frozenset(Opcode)
 _MAX_CONTROL_PAYLOAD: Final = 125
+_UNBOUNDED: Final = 1 << 40
 
 #: By opcode and length: the whole header of a payload of up to 125 bytes.
 SHORT_HEADERS: Final = {int(op): [bytes((_FIN | op, length)) for length in range(126)] for op in Opcode}
@@ -67,7 +68,7 @@ class FrameDecoder:
 
     `feed` returns what completed, in order. When the client breaks the protocol, `violation` is set, what came
     before it is still returned, and every later byte is ignored. The result does not depend on how the bytes
-    were cut into chunks. Memory is bounded by `max_message_bytes`.
+    were cut into chunks. Memory is bounded by `max_message_bytes` and what `feed` leaves for later.
     """
 
     __slots__ = (
@@ -80,12 +81,13 @@ class FrameDecoder:
         "_parts",
         "_size",
         "_utf8",
+        "is_spent",
         "violation",
     )
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
-        self._buffer = b""  # an incomplete header or control frame
+        self._buffer = b""  # an incomplete header or control frame, and what was left for later
         self._opcode = 0  # of the message in progress; 0: none
         self._parts: bytearray | None = None  # its unmasked payload so far
         self._size = 0
@@ -94,10 +96,16 @@ class FrameDecoder:
         self._left = 0  # payload bytes of the frame in progress that have not come yet
         self._mask = b""  # its key, rotated to the next byte
         self.violation: ProtocolViolation | None = None
+        self.is_spent = False  # the last call's budget; `feed(b"")` goes on
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Take the next bytes; return `(opcode, payload)` of every message and control frame they complete."""
+    def feed(self, data: bytes, budget: int = _UNBOUNDED) -> list[Message]:
+        """Take the next bytes; return `(opcode, payload)` of every message and control frame they complete.
+
+        A frame costs 1 of the budget, and 1 more for each KiB of it. What is spent sets `is_spent`, and bytes
+        that are left stay for the next call.
+        """
         messages: list[Message] = []
+        self.is_spent = False
         if self.violation is not None:
             return messages
         if self._buffer:
@@ -124,11 +132,21 @@ class FrameDecoder:
                         if first == _WHOLE_TEXT and not payload.isascii():
                             _check_utf8(payload)
                         messages.append((first & 15, payload))
+                        budget -= 1 + (length >> 10)
                         at = stop
+                        if budget <= 0:
+                            break
                         continue
+                start = at
                 at = self._payload(data, at, messages) if self._left else self._frame(data, at, messages)
                 if at < 0:
                     break
+                budget -= 1 + (at - start >> 10)
+                if budget <= 0:
+                    break
+            if budget <= 0:
+                self.is_spent = True
+                self._buffer = data[at:]
         except ProtocolViolation as violation:
             self.violation = violation
             self._buffer, self._parts = b"", None

@@ -59,12 +59,12 @@ class Beating(Protocol):
     def event_count(self) -> int:
         """How many events came."""
 
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+
     @property
     def is_idle(self) -> bool:
         """Whether every event that came was answered."""
-
-    def describe(self) -> SessionInfo:
-        """Return what operators are told."""
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of the socket."""

@@ -6,10 +6,11 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import tornado.httpserver
 import tornado.netutil
 import tornado.web
 
+from handlers.accept import PatientHTTPServer
+from handlers.unread import UnreadAnswers
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
@@ -29,7 +30,7 @@ class Listener:
         self._settings = settings
         self._port = settings.port
         self._certificate = _read_certificate(settings, self._show)
-        self._http = tornado.httpserver.HTTPServer(
+        self._http = PatientHTTPServer(
             app,
             ssl_options=self._certificate and self._certificate.context,
             idle_connection_timeout=settings.header_seconds,
@@ -37,6 +38,7 @@ class Listener:
             max_body_size=settings.max_message_bytes + 65536,
             max_buffer_size=settings.max_message_bytes + 131072,
         )
+        self._unread = UnreadAnswers(self._http, settings.slow_consumer_seconds)
 
     def __repr__(self) -> str:
         return f"<Listener {self.url}>"
@@ -65,6 +67,7 @@ class Listener:
             raise ConfigError(f"cannot listen on {settings.address}:{settings.port}: {error.strerror}") from error
         self._port = sockets[0].getsockname()[1]
         self._http.add_sockets(sockets)
+        self._unread.start()
         if self._certificate is not None:
             self._certificate.start()
 
@@ -81,6 +84,7 @@ class Listener:
 
     async def close(self) -> None:
         """Close the HTTP connections that are left."""
+        self._unread.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._http.close_all_connections(), CLOSE_SECONDS)
 

@@ -40,6 +40,10 @@ class _Answers:
             self.fresh.append(message)
         self.changed.set()
 
+    def forget(self) -> None:
+        """Let go of what is answered: until that is read it takes memory enough as bytes."""
+        self.by_seq, self.fresh = {}, []
+
     def cork(self) -> None:
         """Do nothing: answers are collected anyway."""
 
@@ -112,6 +116,7 @@ class PredictHandler(BoundedBodyHandler):
 
     def _reply_all(self, answers: _Answers, codec: Codec, *, is_list: bool) -> None:
         flat = [answer for _, group in sorted(answers.by_seq.items()) for answer in group]
+        answers.forget()
         self._count_errors(flat)
         if not flat and not is_list:
             raise InvalidInput("data: too few samples to fill the model's window, which ends with the request")
@@ -128,7 +133,8 @@ class PredictHandler(BoundedBodyHandler):
         """Write each answer as soon as it is there."""
         self.set_header("Content-Type", _SSE if is_sse else _NDJSON)
         while True:
-            fresh, answers.fresh = answers.fresh, []
+            fresh = answers.fresh
+            answers.forget()
             self._count_errors(fresh)
             for answer in fresh:
                 line = encode_answer(answer, JSON)

@@ -23,6 +23,7 @@ log: Final = logging.getLogger(__name__)
 
 _HIGH_WATER: Final = 256 * 1024  # unsent bytes at which a socket is no longer read
 _BINARY: Final = int(Opcode.BINARY)
+_TURN: Final = 32  # frames of a socket in one turn of the loop, less of long ones: others wait for no more than that
 
 
 class State(Enum):
@@ -53,6 +54,7 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "_waits",
         "is_made",
         "opened_at",
         "transport",
@@ -70,6 +72,7 @@ class WebSocketConnection:
         self._told_closed = False
         self.opened_at = time.monotonic()
         self.is_made = False
+        self._waits = False  # for its next turn
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
 
@@ -186,11 +189,11 @@ class WebSocketConnection:
         self.opened()
 
     def data_received(self, data: bytes) -> None:
-        """Handle what the bytes complete."""
+        """Handle what the bytes complete; if that is too much for a turn, read no more until the rest had its own."""
         self._quiet = 0
         decoder = self._decoder
         try:
-            for opcode, payload in decoder.feed(data):
+            for opcode, payload in decoder.feed(data, _TURN):
                 if opcode > _BINARY:
                     self._control(opcode, payload)
                 elif self._state is _OPEN:
@@ -202,6 +205,9 @@ class WebSocketConnection:
         except Exception:
             log.exception("a message could not be handled", extra={"session": self.name})
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
+        if decoder.is_spent and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._go_on()
 
     def eof_received(self) -> bool:
         """Let the transport close itself."""
@@ -216,8 +222,7 @@ class WebSocketConnection:
         """Read again; a client that made room is alive, whatever the ticks counted while it was not read."""
         self._stalled = -1
         self._quiet = 0
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+        self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -227,6 +232,22 @@ class WebSocketConnection:
         self._tell_closed()
         if log.isEnabledFor(DEBUG):
             log.debug("closed after %d events", self.event_count, extra={"session": self.name})
+
+    def _go_on(self) -> None:
+        """Read again, unless what was read has to wait for its turn, or the client does not read."""
+        if self._stalled >= 0 or self._waits or self.transport.is_closing():
+            return
+        if self._decoder.is_spent:
+            self._waits = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        else:
+            self.transport.resume_reading()
+
+    def _take_turn(self) -> None:
+        self._waits = False
+        if self._stalled < 0 and not self.transport.is_closing():
+            self.data_received(b"")
+            self._go_on()
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.CLOSE:

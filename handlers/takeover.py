@@ -53,9 +53,11 @@ async def take_over(stream: IOStream, response: bytes, connection: Connection) -
     On uvloop the socket moves to a native transport. TLS sockets, and all sockets on other loops, stay on Tornado's
     IOStream: slower, with the same behaviour.
     """
+    if stream.closed():  # the client has gone again
+        return
     loop = asyncio.get_running_loop()
     native = uvloop is not None and isinstance(loop, uvloop.Loop)
-    with contextlib.suppress(OSError, StreamClosedError):  # the client has gone again
+    with contextlib.suppress(OSError, StreamClosedError):  # it goes now
         if native and not isinstance(stream, SSLIOStream) and not stream.writing():
             await _move_to_native(stream, response, connection)
         else:

@@ -88,6 +88,8 @@ def token_algorithms(names: Sequence[str], secret: str | None) -> list[str]:
     if wrong:
         source = "public keys" if secret is None else "jwt_secret"
         raise ValueError(f"jwt_algorithms: {wrong[0]} does not go with {source}")
+    if secret is not None and "-----BEGIN " in secret:
+        raise ValueError("jwt_secret: this is a key in PEM, and no secret; a public key goes to jwt_public_key")
     if secret is not None and len(secret.encode()) < (least := max(SECRET_BYTES[name] for name in chosen)):
         raise ValueError(f"jwt_secret: expected at least {least} bytes for {', '.join(chosen)}")
     return chosen

@@ -52,7 +52,12 @@ class Bookkeeping:
 
 
 def wants_books(settings: Settings) -> bool:
-    """Return whether anything is bounded or anybody known; where not, there is nothing to keep books of."""
+    """Return whether anything is bounded or anybody known; where not, there is nothing to keep books of.
+
+    A worker is asked for nothing by clients, and would only take a part of what gateways share.
+    """
+    if settings.role == "worker":
+        return False
     bounds = (settings.identity_limits, settings.address_limits, *settings.limits_of.values())
     return settings.has_credentials or any(not limits.are_none for limits in bounds)
 

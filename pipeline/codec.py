@@ -23,6 +23,7 @@ from pipeline.watch_messages import WatchMessage, WatchOrder
 MAX_MESSAGES_PER_FRAME: Final = 1024
 
 _LONGEST_SEARCHED: Final = 65536  # bytes of a text that are searched for a NaN to name
+_LONGEST_TOLD: Final = 2000  # characters of a complaint of msgspec's
 _OPERATIONS: Final = tuple(message.__struct_config__.tag for message in get_args(Control))
 _WATCH_OPERATIONS: Final = tuple(message.__struct_config__.tag for message in get_args(WatchOrder))
 _FOREIGN: Final = (msgspec.MsgspecError, RecursionError, ValueError)  # what decoding raises
@@ -160,17 +161,20 @@ def _translate(error: Exception, fields: Sequence[str] = (), operations: Sequenc
         return InvalidMessage("a string is not valid UTF-8")
     if not isinstance(error, msgspec.ValidationError):
         return InvalidMessage(str(error)[:200])
-    if str(error).startswith("Invalid value ") and str(error).endswith("`$.op`"):
+    told = str(error)
+    if len(told) > _LONGEST_TOLD:  # a field with a long name; the path is at the end
+        told = told[: _LONGEST_TOLD // 2] + told[-_LONGEST_TOLD // 2 :]
+    if told.startswith("Invalid value ") and told.endswith("`$.op`"):
         return InvalidMessage(f"op: expected one of {', '.join(operations)}")
-    matched = _PATH.match(str(error))
-    text, path = (matched["text"], matched["path"]) if matched else (str(error), None)
+    matched = _PATH.match(told)
+    text, path = (matched["text"], matched["path"]) if matched else (told, None)
     if unknown := _UNKNOWN.match(text):
         expected = f", expected one of {', '.join(fields)}" if fields else ""
         return InvalidMessage(f"{unknown['field'][:100] or 'a field without a name'}: unknown field{expected}")
     field = (path or "$").removeprefix("$").lstrip(".")
     if missing := _MISSING.match(text):
         return InvalidMessage(f"{field}.{missing['field']}: missing".lstrip("."))
-    if " - at `key` in " in str(error):
+    if " - at `key` in " in told:
         return InvalidMessage("the names of fields must be strings")
     text = text.replace("`", "").replace("got None", "got null")
     return InvalidMessage(f"{field}: {text[:1].lower()}{text[1:]}" if field else f"{text[:1].lower()}{text[1:]}")

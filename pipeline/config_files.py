@@ -20,7 +20,7 @@ def read_config(path: Path) -> ModelConfig:
         return _read_theirs(theirs) if theirs.exists() else ModelConfig()
     try:
         return to_config(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

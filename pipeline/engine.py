@@ -10,6 +10,7 @@ from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.delivery import fail_all, finish_all
 from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
 from pipeline.idle import Idle
+from pipeline.queue_memory import QueueMemory
 from pipeline.results import BatchResult
 from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.slo import LatencySlo
@@ -61,6 +62,7 @@ class Engine:
         run_times: RunTimes | None = None,
         latency_slo: float = NEVER,
         wall_times: LinearRunTime | None = None,
+        memory: QueueMemory | None = None,
     ) -> None:
         self._runner = runner
         self._policy = policy
@@ -72,7 +74,10 @@ class Engine:
         self.caution = 1.0  # seconds from a surprise until then; twice as many the next time
         self._run_times = run_times or RunTimes(exact=bool(policy.allowed_batch_sizes))
         self._loop = asyncio.get_running_loop()
-        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
+        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline, memory)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._due_timer: asyncio.TimerHandle | None = None
         self._due_at = NEVER  # when that timer rings
         self._expiry_timer: asyncio.TimerHandle | None = None
@@ -125,6 +130,10 @@ class Engine:
         if self._batcher.cancel(job):
             self._idle.notify()
 
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait."""
+        return self._batcher.waiting()
+
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
         await self._idle.wait()
@@ -137,6 +146,8 @@ class Engine:
                 timer.cancel()
         while jobs := self._batcher.take():
             fail_all(jobs, ModelUnavailable("the model is being unloaded"))
+        if self._memory is not None:
+            self._memory.leave(self)
         self._idle.notify()
 
     def _submit(self, job: Job) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import Histogram, ServerStats
 
 
@@ -73,6 +74,19 @@ class StatsCollector(Collector):
                 histogram: Histogram = getattr(model, attribute)
                 family.add_metric(name, histogram.buckets(), histogram.total)
             yield family
+
+
+class QueueCollector(Collector):
+    """Shows what all queues of a process hold together."""
+
+    def __init__(self, memory: QueueMemory) -> None:
+        self._memory = memory
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metric families."""
+        yield GaugeMetricFamily("waterspout_queue_bytes", "Bytes of all rows that wait", self._memory.held)
+        shed = self._memory.shed_events
+        yield CounterMetricFamily("waterspout_events_shed", "Events refused or failed for max_queue_bytes", shed)
 
 
 def make_registry(stats: ServerStats) -> CollectorRegistry:

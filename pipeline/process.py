@@ -6,12 +6,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from pipeline.control_messages import Scraped, Seat
+from pipeline.control_messages import Seat
 from pipeline.control_wire import ParentLink
 from pipeline.errors import ConfigError
 from pipeline.merged_metrics import snapshot
@@ -21,8 +21,6 @@ from pipeline.supervisor import REFUSED, Supervisor, held_port
 log = logging.getLogger("waterspout")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-Scrape = Callable[[str], Awaitable[Scraped]]
 
 
 class Service(Protocol):
@@ -40,18 +38,18 @@ class Service(Protocol):
         """Read again what may be renewed while the process runs."""
 
 
-async def serve(build: Callable[[Scrape | None], Service], seat: Seat | None = None) -> int:
+async def serve(build: Callable[[ParentLink | None], Service], seat: Seat | None = None) -> int:
     """Run a service until SIGTERM or SIGINT, a second of which ends it at once; return the exit code.
 
     With a `seat` it also ends with its parent, or when that says so, and tells it why it does not start. `build` makes
-    the service; it is given what returns the numbers of all processes, where there are others.
+    the service; it is given the link to the parent, where there is one.
     """
     stopping = asyncio.Event()
     if seat is None:
         return await _run(build(None), stopping, _announce)
     link = await ParentLink.of(seat, stopping.set)
     try:
-        service = build(link.scrape)
+        service = build(link)
         return await _run(service, stopping, lambda url: link.ready(url, lambda: snapshot(service.registry)))
     except ConfigError as error:
         link.refuse(str(error))

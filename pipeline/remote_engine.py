@@ -14,6 +14,7 @@ from pipeline.errors import BY_CODE, DeadlineExceeded, InferenceFailed, ModelUna
 from pipeline.graph_spec import ModelSpec
 from pipeline.idle import Idle
 from pipeline.job import Job
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import ModelStats
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class RemoteEngine:
         max_sent: int,
         patience: float,
         workers: Callable[[], int] = lambda: 1,
+        memory: QueueMemory | None = None,
     ) -> None:
         """`queues`: entries go to them in turn; `workers` returns how many there are that take them."""
         self._carrier = carrier
@@ -113,7 +115,10 @@ class RemoteEngine:
         self._workers = workers
         self._sent = 0
         self._loop = asyncio.get_running_loop()
-        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
+        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline, memory)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._idle = Idle(lambda: self.is_busy)
         self._is_scheduled = False
@@ -164,6 +169,10 @@ class RemoteEngine:
         """Raise `InvalidInput` for a level that the model does not have."""
         self._policy.check_priority(priority)
 
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait here."""
+        return self._batcher.waiting()
+
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is under way."""
         await self._idle.wait()
@@ -179,6 +188,8 @@ class RemoteEngine:
         for shipment in list(self._under_way.values()):
             self.give_up(shipment, error)
         self._carrier.leave(self._queues)
+        if self._memory is not None:
+            self._memory.leave(self)
 
     def go_on(self) -> None:
         """Send what has been waiting, as far as that may leave now."""

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -95,6 +94,12 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(1 << 20, ge=128, le=1 << 30, description="largest WebSocket message or HTTP body")
     max_write_bytes: int = Field(4 << 20, ge=1024, le=1 << 31, description="unsent bytes a socket may pile up")
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
+    max_queue_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        le=1 << 50,
+        description="bytes of rows that wait; past it the largest senders lose some",
+    )
     max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
     max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
     identity_limits: Limits = Field(Limits(), description="what each identity (key or token) may")
@@ -108,7 +113,7 @@ class Settings(BaseSettings):
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
-    slow_consumer_seconds: Seconds = Field(10.0, description="close a socket that stopped reading (4008) after this")
+    slow_consumer_seconds: Seconds = Field(10.0, description="close what stopped reading (sockets: 4008) after this")
     header_seconds: Seconds = Field(10.0, description="a request's header (and TLS handshake) must come within this")
     body_seconds: Seconds = Field(60.0, description="a request's body must come within this")
     drain_seconds: Seconds = Field(10.0, description="time to answer what is in flight after SIGTERM")
@@ -174,6 +179,8 @@ class Settings(BaseSettings):
             raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        if self.max_queue_bytes < 8 * self.max_message_bytes:
+            raise ValueError("max_queue_bytes: expected at least eight times max_message_bytes")
         self._check_credentials()
         if self.usage_in_redis and self.redis is None:
             raise ValueError("usage_in_redis: needs redis")
@@ -263,7 +270,7 @@ def read_settings(arguments: list[str]) -> Settings:
         raise ConfigError("; ".join(lines)) from error
     except SettingsError as error:
         raise ConfigError(str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:  # of TOML, of UTF-8, or nested too deep
         raise ConfigError(f"{path or 'settings'}: {error}") from error
 
 

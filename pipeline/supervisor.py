@@ -11,11 +11,26 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from pipeline.control_messages import SEAT, Drain, Ready, Refused, Scrape, Scraped, Seat, Tell, Told, seat_text
+from pipeline.control_messages import (
+    SEAT,
+    Drain,
+    KeepTicket,
+    Ready,
+    Refused,
+    Scrape,
+    Scraped,
+    Seat,
+    TakeTicket,
+    Tell,
+    Ticket,
+    Told,
+    seat_text,
+)
 from pipeline.control_wire import Wire
 from pipeline.errors import ConfigError
 from pipeline.merged_metrics import Ledger, expose, process_metrics
 from pipeline.restarts import Restarts
+from pipeline.tickets import MemoryTickets
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +108,7 @@ class Supervisor:
         self._announce = announce
         self._children = [Child(number) for number in range(1, processes + 1)]
         self._ledger = Ledger()
+        self._tickets = MemoryTickets()
         self._stopping = asyncio.Event()
         self._was_announced = False
         self._refusal: str | None = None
@@ -169,22 +185,7 @@ class Supervisor:
             return None
         if self._stopping.is_set():
             child.send_drain()
-        async for message in child.wire.messages():
-            match message:
-                case Ready(url=url):
-                    child.state = State.READY
-                    log.info("process %d is ready, pid %d", child.number, child.process.pid)
-                    self._announce_once(url)
-                case Refused(reason=reason):
-                    child.refusal = reason
-                case Told(families=families):
-                    self._ledger.tell(child.number, families)
-                    if child.asked and not (future := child.asked.popleft()).done():
-                        future.set_result(None)
-                case Scrape():
-                    task = asyncio.create_task(self._answer(child.wire, message))
-                    self._scrapes.add(task)
-                    task.add_done_callback(self._scrapes.discard)
+        await self._hear(child)
         code = await child.process.wait()
         child.state = State.DOWN
         await child.wire.close()
@@ -193,6 +194,31 @@ class Supervisor:
             child.asked.popleft().cancel()
         self._ledger.forget(child.number)
         return code
+
+    async def _hear(self, child: Child) -> None:
+        """Take what a process says until it ends."""
+        assert child.wire is not None
+        async for message in child.wire.messages():
+            match message:
+                case Ready(url=url):
+                    child.state = State.READY
+                    log.info("process %d is ready, pid %d", child.number, child.process.pid if child.process else 0)
+                    self._announce_once(url)
+                case Refused(reason=reason):
+                    child.refusal = reason
+                case Told(families=families):
+                    self._ledger.tell(child.number, families)
+                    if child.asked and not (future := child.asked.popleft()).done():
+                        future.set_result(None)
+                case KeepTicket(number=number, digest=digest, record=record):
+                    child.wire.send(Ticket(number, self._tickets.put(digest, record)))
+                case TakeTicket(number=number, digest=digest):
+                    kept = self._tickets.pop(digest)
+                    child.wire.send(Ticket(number, kept is not None, kept or b""))
+                case Scrape():
+                    task = asyncio.create_task(self._answer(child.wire, message))
+                    self._scrapes.add(task)
+                    task.add_done_callback(self._scrapes.discard)
 
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, Wire]:
         ours, theirs = socket.socketpair()

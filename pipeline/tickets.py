@@ -19,6 +19,7 @@ from pipeline.identity import Identity
 from pipeline.scopes import Scopes
 
 if TYPE_CHECKING:
+    from pipeline.control_wire import ParentLink
     from pipeline.redis_nodes import RedisNodes
 
 LIFETIME: Final = 30.0  # seconds
@@ -27,11 +28,12 @@ MAX_OPEN_PER_NAME: Final = 10_000
 PREFIX: Final = "wst_"
 _LENGTH: Final = len(PREFIX) + 43
 
+_TOO_MANY: Final = "too many tickets are open"
 _NO_TICKET: Final = "no such ticket, or one that was used or has expired"
 
 
 class TicketStore(Protocol):
-    """Where tickets wait to be used. Both methods raise `BackboneDown` or `Overloaded` where it cannot be reached."""
+    """Where tickets wait to be used. It raises `BackboneDown`, `BackboneFull`, `Overloaded` or `ShuttingDown`."""
 
     async def keep(self, digest: str, record: bytes) -> None:
         """Keep what a ticket stands for, for `LIFETIME`."""
@@ -73,7 +75,7 @@ class Tickets:
         return f"<Tickets {len(self._issued)} issued>"
 
     async def issue(self, identity: Identity) -> str:
-        """Return a ticket that stands for somebody. Raises `RateLimited` or `Overloaded`."""
+        """Return a ticket that stands for somebody. Raises `RateLimited`, `Overloaded` or `ShuttingDown`."""
         self._note(identity.name)
         text = PREFIX + secrets.token_urlsafe(32)
         expires_at = None if identity.expires_at == inf else identity.expires_at
@@ -85,15 +87,18 @@ class Tickets:
         return text
 
     async def redeem(self, text: str, now: float) -> Identity:
-        """Return whom a ticket stands for; `now`: unix seconds. Raises `Unauthenticated`."""
+        """Return whom a ticket stands for; `now`: unix seconds.
+
+        Raises `Unauthenticated`, and `Overloaded` or `ShuttingDown` where that cannot be said now.
+        """
         if len(text) != _LENGTH or not text.isascii() or not text.startswith(PREFIX):
             raise Unauthenticated(_NO_TICKET)
         try:
             kept = await self._store.take(digest_of(text))
             record = None if kept is None else _decode(kept)
             identity = None if record is None else self._identity_of(record)
-        except (BackboneDown, BackboneFull, Overloaded) as error:
-            raise Unauthenticated("tickets cannot be checked now") from error
+        except (BackboneDown, BackboneFull) as error:
+            raise Overloaded("tickets cannot be checked now", 1000) from error
         except ValueError as error:
             raise Unauthenticated(_NO_TICKET) from error
         if identity is None or not identity.is_valid(now):
@@ -151,7 +156,7 @@ class MemoryTickets:
     async def keep(self, digest: str, record: bytes) -> None:
         """Keep it. Raises `Overloaded`."""
         if not self.put(digest, record):
-            raise Overloaded(f"more than {MAX_OPEN} tickets are open", 1000)
+            raise Overloaded(_TOO_MANY, 1000)
 
     async def take(self, digest: str) -> bytes | None:
         """Return it, once."""
@@ -181,6 +186,22 @@ class RedisTickets:
         link = await self._nodes.of(key)
         reply: list[bytes | None] = await link.run(("GETDEL", key))
         return reply[0]
+
+
+class ParentTickets:
+    """Tickets that are good at every process with the same parent, which keeps them."""
+
+    def __init__(self, link: "ParentLink") -> None:
+        self._link = link
+
+    async def keep(self, digest: str, record: bytes) -> None:
+        """Keep it. Raises `Overloaded`."""
+        if not await self._link.keep_ticket(digest, record):
+            raise Overloaded(_TOO_MANY, 1000)
+
+    async def take(self, digest: str) -> bytes | None:
+        """Return it, once."""
+        return await self._link.take_ticket(digest)
 
 
 def digest_of(text: str) -> str:

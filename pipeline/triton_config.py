@@ -31,7 +31,7 @@ def read_triton_config(path: Path) -> tuple[ModelConfig, list[str]]:
     """
     try:
         return _Reader(_parse(path), path.parent).config()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__

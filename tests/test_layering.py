@@ -49,6 +49,7 @@ PURE = [
             "incoming",
             "interfaces",
             "job",
+            "jwt_keys",
             "limit_config",
             "limits",
             "merged_metrics",
@@ -65,6 +66,7 @@ PURE = [
             "providers",
             "pulse",
             "pulse_messages",
+            "queue_memory",
             "redaction",
             "redis_records",
             "redis_url",
@@ -182,6 +184,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     assert "watchfiles" not in found or name == "pipeline/model_watch.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "psutil" not in found or name == "handlers/pulse.py"
+    assert not found & {"cryptography", "jwt"} or name.startswith(("pipeline/jwt_", "handlers/certificate"))
     assert "tomli_w" not in found or name == "pipeline/key_store.py"
     assert "redis" not in found or name.startswith("pipeline/redis_")
     assert not found & {"google", "tritonclient"} or name == "pipeline/triton_config.py"

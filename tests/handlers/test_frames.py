@@ -31,6 +31,25 @@ def test_how_octets_are_cut_into_chunks_changes_nothing(wire: bytes, cuts: list[
     assert decode(cut(wire, cuts)) == whole
 
 
+@given(ANY_OCTETS, CUTS, st.integers(1, 5))
+def test_what_is_left_for_later_is_what_comes_next(wire: bytes, cuts: list[int], budget: int) -> None:
+    decoder, messages = FrameDecoder(LIMIT), []
+    for chunk in cut(wire, cuts):
+        taken = decoder.feed(chunk, budget)
+        while decoder.is_spent:
+            assert len(taken) <= budget
+            messages += taken
+            taken = decoder.feed(b"", budget)
+        messages += taken
+    code = None if decoder.violation is None else int(decoder.violation.code)
+    assert (messages, code) == decode([wire])
+
+
+def test_long_frames_spend_more_of_a_budget() -> None:
+    octets, limit = frame(Opcode.BINARY, bytes(5000)) + frame(Opcode.PING) * 2, 1 << 20
+    assert [len(FrameDecoder(limit).feed(octets, budget)) for budget in (5, 6, 7)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
 def test_messages_of_every_length_field_arrive(opcode: Opcode, size: int) -> None:

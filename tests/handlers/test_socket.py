@@ -1,10 +1,14 @@
 """One connection, tick by tick and write by write: what no real clock and no real socket would repeat."""
 
 import asyncio
+import itertools
 
 from handlers.frames import Opcode
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.socket import WebSocketConnection
+from tests.conformance.frames import frame
+
+PINGS = 1000
 
 
 class Recorder(asyncio.Transport):
@@ -14,6 +18,7 @@ class Recorder(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closing = False
+        self.reads = True
 
     @property
     def opcodes(self) -> list[int]:
@@ -36,10 +41,12 @@ class Recorder(asyncio.Transport):
         return self.closing
 
     def pause_reading(self) -> None:
-        """Do nothing: bytes come only when the test gives them."""
+        """Take note: bytes come only when the test gives them."""
+        self.reads = False
 
     def resume_reading(self) -> None:
-        """Do nothing."""
+        """Take note."""
+        self.reads = True
 
 
 async def new_heartbeat() -> Heartbeat:
@@ -51,6 +58,25 @@ def connected() -> tuple[WebSocketConnection, Recorder, Heartbeat]:
     connection, transport = WebSocketConnection(heartbeat, 1 << 20, 1 << 20), Recorder()
     connection.connection_made(transport)
     return connection, transport, heartbeat
+
+
+async def flooded() -> tuple[WebSocketConnection, Recorder]:
+    """Return a connection to which many pings came at once."""
+    connection, transport = WebSocketConnection(await new_heartbeat(), 1 << 20, 1 << 20), Recorder()
+    connection.connection_made(transport)
+    connection.data_received(frame(Opcode.PING) * PINGS)
+    return connection, transport
+
+
+async def turns_of(transport: Recorder) -> list[int]:
+    """Return how much was written after each turn of the loop, until the socket is read again."""
+    turns = [len(transport.written)]
+    for _ in range(PINGS):
+        if transport.reads:
+            break
+        await asyncio.sleep(0)
+        turns.append(len(transport.written))
+    return turns
 
 
 def test_a_silent_peer_is_pinged_and_then_closed() -> None:
@@ -114,3 +140,38 @@ def test_a_slow_client_is_closed_by_what_was_corked_and_only_once() -> None:
         connection.send(Opcode.BINARY, bytes(1 << 19))
     connection.uncork()
     assert transport.opcodes == [Opcode.BINARY, Opcode.CLOSE]
+
+
+def test_a_socket_that_sends_much_lets_others_have_their_turns_and_is_not_read_meanwhile() -> None:
+    async def scenario() -> list[int]:
+        _, transport = await flooded()
+        return await turns_of(transport)
+
+    turns = asyncio.run(scenario())
+    assert turns[-1] == PINGS
+    assert max(after - before for before, after in itertools.pairwise([0, *turns])) <= 32
+
+
+def test_a_socket_that_waits_for_its_turn_waits_for_its_client_to_read_too() -> None:
+    async def scenario() -> None:
+        connection, transport = await flooded()
+        connection.pause_writing()
+        count = len(transport.written)
+        for _ in range(3):
+            await asyncio.sleep(0)
+            assert (len(transport.written), transport.reads) == (count, False)
+        connection.resume_writing()
+        assert (await turns_of(transport))[-1] == PINGS
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_for_its_turn_is_dropped_with_its_connection() -> None:
+    async def scenario() -> None:
+        connection, transport = await flooded()
+        count, transport.closing = len(transport.written), True
+        connection.connection_lost(None)
+        await asyncio.sleep(0)
+        assert (len(transport.written), transport.reads) == (count, False)
+
+    asyncio.run(scenario())

@@ -116,6 +116,12 @@ def test_a_short_secret_of_tokens_is_refused_and_not_repeated(
     assert "geheim" not in str(caught.value)
 
 
+def test_a_public_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATERSPOUT_JWT_SECRET", "-----BEGIN PUBLIC KEY-----\n" + "A" * 400)
+    with pytest.raises(ConfigError, match="jwt_secret: this is a key in PEM"):
+        read_settings([])
+
+
 def test_a_secret_does_not_go_with_public_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATERSPOUT_JWT_SECRET", SECRET)
     with pytest.raises(ConfigError, match="jwt_algorithms: RS256 does not go with jwt_secret"):
@@ -124,7 +130,7 @@ def test_a_secret_does_not_go_with_public_algorithms(monkeypatch: pytest.MonkeyP
 
 def test_the_table_of_the_documentation_has_each_setting_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
-    rows = re.findall(r"^\| (`[\w`, ]+`) \| (.+?) \|", text.partition("\n## Scopes")[0], re.MULTILINE)
+    rows = re.findall(r"^\| (`[\w`, ]+`) \| (.+?) \|", text.partition("\n## API keys")[0], re.MULTILINE)
     told = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
     fields = Settings.model_fields
     assert told.keys() == {*list(fields)[list(fields).index("allowed_hosts") : list(fields).index("processes")]}

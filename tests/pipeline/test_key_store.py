@@ -1,6 +1,7 @@
 """Where API keys are kept: one contract for the file and for Redis; files that are broken, and who may read them."""
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import key_store
 from pipeline.api_keys import ApiKey, make_key
 from pipeline.backbone import BackboneDown
 from pipeline.errors import ConfigError
@@ -167,6 +169,30 @@ async def test_an_id_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text() * 2)
     with pytest.raises(ConfigError, match="two keys have the same id"):
         await KeyFile(path).load()
+
+
+async def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys.toml"
+    await KeyFile(path).add(made())
+    await KeyFile(path).add(made("bob"))
+    for bound, message in (("MAX_KEYS", "more than 1 keys"), ("MAX_FILE_BYTES", "larger than")):
+        monkeypatch.setattr(key_store, bound, 1)
+        with pytest.raises(ConfigError, match=message):
+            await KeyFile(path).load()
+
+
+async def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, ada = tmp_path / "keys.toml", made()
+    await KeyFile(path).add(ada)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"keys\.toml: No space left"):
+        await KeyFile(path).add(made("bob"))
+    assert os.listdir(tmp_path) == ["keys.toml"]
+    assert await KeyFile(path).load() == [ada]
 
 
 async def test_a_file_that_is_not_there_or_cannot_be_written_is_named(tmp_path: Path) -> None:

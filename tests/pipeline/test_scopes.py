@@ -70,6 +70,23 @@ def test_without_scopes_nothing_is_allowed() -> None:
     assert repr(none) == "<Scopes none>"
 
 
+@pytest.mark.parametrize(
+    ("scope", "may"),
+    [
+        ("predict:a*", True),
+        ("watch:ab/1", True),
+        ("watch:a*/x*", True),
+        ("watch:*", True),
+        ("admin", True),
+        ("watch:$stats", False),
+        ("watch:b/*", False),
+        ("predict:b", False),
+    ],
+)
+def test_a_model_is_seen_by_who_may_predict_or_watch_any_of_its_keys(scope: str, may: bool) -> None:
+    assert Scopes.parse([scope]).may_see("ab") is may
+
+
 def test_several_add_up_and_keep_their_texts() -> None:
     scopes = Scopes.parse(["predict:a", "watch:a/*", "predict:b", "predict:a"])
     assert scopes.texts == ("predict:a", "watch:a/*", "predict:b")

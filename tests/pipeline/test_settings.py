@@ -59,6 +59,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_message_bytes": 1 << 20,
         "max_write_bytes": 4 << 20,
         "max_in_flight": 256,
+        "max_queue_bytes": 256 << 20,
         "max_keys_per_socket": 1024,
         "max_keys": 100_000,
         "identity_limits": NO_LIMITS,
@@ -158,6 +159,7 @@ WRONG = {
     "max_message_bytes": ["127", str((1 << 30) + 1), "1k"],
     "max_write_bytes": ["1023"],
     "max_in_flight": ["0", "1000001"],
+    "max_queue_bytes": ["0", "1048575", "1G"],
     "max_keys_per_socket": ["0"],
     "max_keys": ["0"],
     "usage_days": ["0", "3661"],
@@ -205,6 +207,7 @@ def test_an_unknown_key_of_the_file_is_named(toml: Path) -> None:
     [
         (["--tls-cert", "a.pem"], "tls_cert and tls_key: give both or none"),
         (["--tls-key", "a.pem"], "tls_cert and tls_key: give both or none"),
+        (["--max-queue-bytes", "8000000"], "max_queue_bytes: expected at least eight times max_message_bytes"),
         (["--usage-in-redis"], "usage_in_redis: needs redis"),
         (
             ["--usage-days", "30", "--identity-limits.events-per-month", "1"],

@@ -1,6 +1,7 @@
 """Tickets: good once, for 30 s, for whom they were issued to, at any process that shares them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
@@ -11,12 +12,23 @@ from hypothesis import strategies as st
 
 from pipeline import tickets as module
 from pipeline.backbone import BackboneDown
+from pipeline.control_messages import Seat
+from pipeline.control_wire import ParentLink, Wire
 from pipeline.errors import Overloaded, RateLimited, Unauthenticated
 from pipeline.identity import Identity
 from pipeline.redis_nodes import RedisNodes
 from pipeline.redis_records import Keys
 from pipeline.scopes import Scopes
-from pipeline.tickets import LIFETIME, MemoryTickets, RedisTickets, Tickets, TicketStore, digest_of
+from pipeline.supervisor import Child, Supervisor
+from pipeline.tickets import (
+    LIFETIME,
+    MemoryTickets,
+    ParentTickets,
+    RedisTickets,
+    Tickets,
+    TicketStore,
+    digest_of,
+)
 from tests.redis_server import RedisServer, running_redis
 
 ADA = Identity("ada", Scopes.parse(["predict:a*", "watch:a/*"]), 1000.0, "token")
@@ -91,6 +103,26 @@ class TestMemoryTickets(TicketContract):
         return opened
 
 
+class TestParentTickets(TicketContract):
+    @pytest.fixture
+    def opened(self) -> Opened:
+        supervisor = Supervisor([], 2, 0, 0.0, lambda _: None)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[TicketStore]:
+            ours, theirs = socket.socketpair()
+            link = await ParentLink.of(Seat(1, 80, theirs.detach()), lambda: None)
+            child = Child(1)
+            child.wire = await Wire.over(ours)
+            hearing = asyncio.create_task(supervisor._hear(child))
+            yield ParentTickets(link)
+            await link.close()
+            await hearing
+            await child.wire.close()
+
+        return opened
+
+
 class TestRedisTickets(TicketContract):
     @pytest.fixture
     def opened(self, redis: RedisServer) -> Opened:
@@ -140,7 +172,7 @@ async def test_a_redis_that_is_gone_is_told(redis: RedisServer) -> None:
 
     with pytest.raises(Overloaded, match="cannot be issued now"):
         await Tickets(Gone()).issue(ADA)
-    with pytest.raises(Unauthenticated, match="cannot be checked now"):
+    with pytest.raises(Overloaded, match="cannot be checked now"):
         await Tickets(Gone()).redeem("wst_" + "A" * 43, 0.0)
 
 

@@ -75,5 +75,5 @@ def test_every_metric_is_documented_and_there() -> None:
     usage.open("acme", "m").events += 1
     usage.fold(0)
     everyone.identities.refusals["keys"] = 1
-    section = OPERATIONS.partition("### Metrics of usage")[2].partition("\n## ")[0]
+    section = OPERATIONS.partition("### Metrics of usage")[2].partition("\n##")[0]
     assert set(re.findall(r"\b(waterspout_[a-z_]+)\b", section)) == {name for name, *_ in exposed(usage, everyone)}

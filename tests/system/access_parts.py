@@ -67,7 +67,7 @@ def socket(
 
 
 def receive(connection: ClientConnection) -> Any:
-    return json.loads(connection.recv(timeout=TIMEOUT))
+    return json.loads(connection.recv(timeout=4 * TIMEOUT))  # guests have 5 s
 
 
 def closed(connection: ClientConnection) -> int:

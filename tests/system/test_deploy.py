@@ -16,11 +16,11 @@ from handlers.app import DOORS
 from pipeline.settings import Settings, read_settings
 from tests.redis_server import RedisServer, running_redis
 
-from .access_parts import ask, keys_command
-from .client import get, post
+from .access_parts import ask
+from .client import Reply, get, post
 from .graphs import plus, write_model
 from .metrics import Metrics
-from .process import ROOT, Server, running_server, until
+from .process import ROOT, Server, run_to_end, running_server, until
 from .roles import gateway_of, has_workers, worker_of
 
 DEPLOY: Final = ROOT / "deploy"
@@ -60,6 +60,10 @@ def entrypoint() -> list[str]:
     return [str(argument) for argument in arguments]
 
 
+def ask_predict(server: Server, headers: dict[str, str]) -> Reply:
+    return ask(server, "POST", "/v1/models/activity/predict", headers, json.dumps({"data": WINDOW}))
+
+
 def doors_of(role: str) -> set[str]:
     return {door.path for door in DOORS if door.at_workers or role != "worker"}
 
@@ -85,16 +89,14 @@ def test_the_commands_of_the_compose_file_make_one_service(redis: RedisServer) -
             for _ in range(told["deploy"]["replicas"]):
                 running.append(stack.enter_context(running_server(*entrypoint(), *told["command"], env=env)))
         assert (len(servers["gateway"]), len(servers["worker"])) == (2, 3)
-        assert told["environment"]["WATERSPOUT_API_KEYS_IN_REDIS"] == "true"
-        key = keys_command(
-            "create", "--name", "a", "--scopes", "predict:*", "--redis", f"redis://127.0.0.1:{redis.port}"
-        )
-        bearer = {"Authorization": f"Bearer {key.strip()}"}
+        scopes = ["--name", "ada", "--scopes", "predict:*"]
+        made = run_to_end("keys", "create", *scopes, env=env)
+        bearer = {"Authorization": f"Bearer {made.stdout.strip()}"}
         for gateway in servers["gateway"]:
             has_workers(gateway, 3)
-            until(lambda: ask(gateway, "GET", "/v1/models", bearer).status == 200)  # noqa: B023
-            reply = ask(gateway, "POST", "/v1/models/activity/predict", bearer, json.dumps({"data": WINDOW}))
-            assert reply.json["outputs"]["scores"]
+            until(lambda gateway=gateway: ask_predict(gateway, bearer).status == 200)  # type: ignore[misc]
+            assert ask_predict(gateway, bearer).json["outputs"]["scores"]
+            assert ask_predict(gateway, {}).status == 401
         assert redis.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
         assert redis.command("CONFIG", "GET", "appendonly")[1] == b"yes"
 

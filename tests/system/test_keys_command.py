@@ -53,7 +53,7 @@ def test_a_key_is_made_listed_and_revoked(place: tuple[list[str], dict[str, str]
     [
         (["create", "--name", "ada", "--scopes", "everything"], "server.py: scope 'everything'"),
         (["create", "--name", "", "--scopes", "admin"], "server.py: name: "),
-        (["create", "--name", "ada", "--scopes", "admin", "--expires", "soon"], "expected a number of minutes"),
+        (["create", "--name", "ada", "--scopes", "admin", "--expires", "soon"], "expected a number of seconds"),
         (["create", "--scopes", "admin"], "--name"),
         (["list", "--file", "none.toml"], "none.toml: No such file"),
         (["list", "--redis"], "server.py: redis: give its URL"),

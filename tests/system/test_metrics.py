@@ -27,6 +27,8 @@ PROMISED = {
     "alerts": "counter",
     "webhooks": "counter",
     "queue_depth": "gauge",
+    "queue_bytes": "gauge",
+    "events_shed": "counter",
     "batch_rows": "histogram",
     "queue_seconds": "histogram",
     "run_seconds": "histogram",

@@ -178,3 +178,37 @@ def test_a_client_that_leaves_before_its_answer_leaves_nothing_behind(start_serv
         with Http(server) as http:
             assert http.request("GET", "/healthz").status == 200
     until(lambda: Metrics(server)("events_total") == 2)  # which a request adds when it is done
+
+
+LARGE = b"[" + b",".join([b'{"data":[1]}'] * 64) + b"]"  # whose answer is some megabytes
+
+
+@pytest.fixture(scope="module")
+def impatient(zoo_models: Path) -> Iterator[Server]:
+    """Give a server that does not wait long for its answers to be read."""
+    with running_server("--models", str(zoo_models), "--slow-consumer-seconds", "0.6") as server:
+        yield server
+
+
+def ask_much(connection: socket.socket) -> None:
+    """Send a request with a large answer, and wait for its beginning."""
+    connection.sendall(PREDICT.replace(b"double", b"wide") + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE)
+    assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def test_an_answer_that_nobody_reads_ends_the_connection(impatient: Server) -> None:
+    with connection_to(impatient, 65536) as connection:
+        ask_much(connection)
+        time.sleep(1.5)  # a client that does nothing
+        assert len(read_to_end(connection)) < 4 << 20
+
+
+def test_an_answer_that_is_read_slowly_arrives(impatient: Server) -> None:
+    with connection_to(impatient, 65536) as connection:
+        ask_much(connection)
+        started, octets = time.monotonic(), 12
+        while time.monotonic() - started < 1.5:
+            octets += len(connection.recv(1 << 16))
+            time.sleep(0.05)
+        connection.shutdown(socket.SHUT_WR)
+        assert octets + len(read_to_end(connection)) > 4 << 20

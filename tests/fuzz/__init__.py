@@ -1,0 +1,1 @@
+"""Fuzzing what reads foreign bytes: `python -m tests.fuzz --help`, or `make fuzz` for hours."""

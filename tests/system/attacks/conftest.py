@@ -1,0 +1,43 @@
+"""The server that is attacked, and one that is not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.certificates import Certificate
+
+from ..process import running_server
+from .scene import Arena
+
+MAX_KEYS: Final = 10_000
+#: Times are short, so that what is to end by itself does so while the attack lasts.
+SETTINGS: Final = (
+    *("--header-seconds", "1", "--body-seconds", "1", "--slow-consumer-seconds", "1"),
+    *("--max-keys", str(MAX_KEYS)),
+)
+
+
+@pytest.fixture(scope="session")
+def arena(zoo_models: Path) -> Iterator[Arena]:
+    """Give a server to attack."""
+    arguments = ("--models", str(zoo_models), *SETTINGS)
+    with (
+        running_server(*arguments) as server,
+        running_server(*arguments) as bystander,
+        Arena(server, bystander) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def secure_arena(zoo_models: Path, certificate: Certificate) -> Iterator[Arena]:
+    """Give one with TLS."""
+    arguments, trusted = ("--models", str(zoo_models), *SETTINGS, *certificate.arguments), certificate.trusted()
+    with (
+        running_server(*arguments, tls=trusted) as server,
+        running_server(*arguments, tls=trusted) as bystander,
+        Arena(server, bystander, certificate.certificate) as made,
+    ):
+        yield made

@@ -1,0 +1,51 @@
+"""What pages may try that a browser shows to somebody who can reach the server."""
+
+import itertools
+from typing import Final
+
+import pytest
+
+from ..raw import connection_to, read_head, upgrade_request
+from .hostile import DOUBLE
+from .scene import Arena
+
+FOREIGN: Final = (
+    "http://evil.example",
+    "http://127.0.0.1.evil.example",
+    "http://127.0.0.1@evil.example",
+    "http://evil.example#127.0.0.1",
+    "http://evil.example/127.0.0.1",
+    "http://localhost",
+    "https://127.0.0.1",
+    "null",
+    "file://",
+    "",
+)
+
+
+def test_pages_of_other_origins_may_not_open_a_socket(arena: Arena) -> None:
+    host, port = arena.server.address
+    origins = [
+        *FOREIGN,
+        f"http://{host}:{port}.evil.example",
+        f"http://{host}:{port + 1}",
+        f"http://evil@{host}:{port}",
+    ]
+    with arena.under_attack() as attack:
+        for origin, path in itertools.cycle(
+            itertools.product(origins, (DOUBLE, "/v1/watch", "/v1/stream", "/v1/echo"))
+        ):
+            with connection_to(arena.server) as connection:
+                connection.sendall(upgrade_request(arena.server, path, Origin=origin))
+                assert read_head(connection).startswith(b"HTTP/1.1 403 "), (origin, path)
+            if not attack.lasts():
+                break
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/stats", "/metrics", "/v2/models/double/config"])
+def test_pages_of_other_origins_may_not_read_an_answer(arena: Arena, path: str) -> None:
+    for origin in FOREIGN:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n\r\n"
+        with connection_to(arena.server) as connection:
+            connection.sendall(request.encode())
+            assert b"access-control-allow-origin" not in read_head(connection).lower()
