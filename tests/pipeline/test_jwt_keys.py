@@ -51,7 +51,6 @@ def test_what_is_no_public_key_is_refused(data: bytes, message: str) -> None:
         (jwks(jwk("RS256", n="AQAB")), "no key in it"),
         (jwks(*[jwk("RS256")] * 257), "more than 256 keys"),
     ],
-    ids=str,
 )
 def test_a_set_without_a_key_that_verifies_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
