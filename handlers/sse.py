@@ -11,10 +11,11 @@ from handlers.base import RECONNECT_IN_MS, JsonHandler
 from handlers.heartbeat import Heartbeat
 from handlers.state import ServerState
 from handlers.takeover import address_of, keep_fresh, take_over
+from pipeline.accounts import Account
 from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice
 from pipeline.codec import JSON
-from pipeline.errors import InvalidMessage, ShuttingDown
+from pipeline.errors import InvalidMessage, RateLimited, ShuttingDown
 from pipeline.identity import Identity
 from pipeline.messages import Goaway
 from pipeline.topics import ALERTS, STATS, read_patterns
@@ -54,7 +55,10 @@ class EventConnection:
     event_count = 0
     is_idle = True
 
-    def __init__(self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None) -> None:
+    def __init__(
+        self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None, account: Account | None
+    ) -> None:
+        """`account`: who pays; closed with the connection."""
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
         self._heartbeat: Heartbeat = state.heartbeat
         self._hub = state.hub
@@ -62,6 +66,8 @@ class EventConnection:
         self._since = since
         self._shard = 0
         self._identity = identity
+        self._account = account
+        self.is_made = False
         self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
         self._new_name = state.new_session_id
         self._name = ""
@@ -75,6 +81,7 @@ class EventConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to watch."""
+        self.is_made = True
         self._transport = transport = cast(asyncio.Transport, transport)
         keep_fresh(transport)
         self._shard = self._heartbeat.add(self)
@@ -86,6 +93,8 @@ class EventConnection:
         del exc
         self._hub.leave(self)
         self._heartbeat.discard(self, self._shard)
+        if self._account is not None:
+            self._account.close()
 
     def data_received(self, data: bytes) -> None:
         """Overlook what a client says after its request."""
@@ -185,9 +194,24 @@ class EventsHandler(JsonHandler):
         read_patterns(wanted.topics)
         check_topics(self.identity, wanted.topics)
         since = _position_of(self.request.headers.get("Last-Event-ID", ""))
-        connection = EventConnection(self.state, wanted, since, self.identity)
+        account = self._open_account(wanted.topics)
+        connection = EventConnection(self.state, wanted, since, self.identity, account)
         connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
+        if account is not None and not connection.is_made:  # the client has gone again
+            account.close()
+
+    def _open_account(self, topics: list[str]) -> Account | None:
+        """Return who pays for the response and what is watched. Raises `RateLimited`."""
+        account = self.open_account(is_socket=True)
+        if account is not None:
+            try:
+                for _ in set(topics):
+                    account.meter.take_subscription()
+            except RateLimited:
+                account.close()
+                raise
+        return account
 
 
 def _head(headers: Mapping[str, str]) -> bytes:

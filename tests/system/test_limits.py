@@ -116,6 +116,7 @@ def test_sockets_are_counted_and_come_back_when_they_close(limited: Server, limi
         assert caught.value.response.status_code == 429
         assert "Retry-After" in caught.value.response.headers
         assert json.loads(caught.value.response.body or b"")["error"]["code"] == "rate_limited"
+        assert ask(limited, "GET", "/v1/watch/sse?topics=add/1", bearer).status == 429
         with socket(limited, "/v1/stream") as guest:
             guest.send(json.dumps({"op": "auth", "token": limited_keys.texts["crowd"]}))
             assert receive(guest)["error"]["code"] == "rate_limited"
@@ -168,6 +169,7 @@ def test_what_is_watched_is_bounded(limited: Server, limited_keys: Keys) -> None
         assert order("subscribe", "add/1", "add/2") == "subscribed"
         assert order("subscribe", "add/1") == "subscribed"  # it has that one
         assert order("subscribe", "add/3") == "rate_limited"
+        assert ask(limited, "GET", "/v1/watch/sse?topics=add/3", limited_keys.bearer("watcher")).status == 429
         assert order("unsubscribe", "add/1") == "unsubscribed"
         assert order("subscribe", "add/3") == "subscribed"
 
