@@ -240,6 +240,11 @@ def main() -> int:
         else:
             for line in [*unknown_variables(), *slow_parts()]:
                 log.warning(line)
+            if settings.insecure:
+                log.warning(
+                    "--insecure: whoever can reach %s can use and watch every model, and all of /v1/admin",
+                    settings.address,
+                )
             if settings.processes > 1:
                 return run(supervise(settings))
         return run(serve(functools.partial(Server, settings), seat))

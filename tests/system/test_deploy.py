@@ -125,6 +125,7 @@ def test_the_image_has_all_that_the_server_needs(tmp_path: Path) -> None:
             else:
                 shutil.copy2(path, place)
     with running_server(*entrypoint(), "--insecure", root=tmp_path) as server:
+        assert "--insecure: whoever can reach 0.0.0.0" in server.log
         assert post(server, "/v1/models/activity/predict", {"data": WINDOW}).status == 200
         assert get(server, "/").status == 200
     assert re.search(r"^USER [1-9]\d*$", text, re.MULTILINE)
