@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pipeline.cluster import Cluster
     from pipeline.remote_repository import RemoteRepository
     from pipeline.repository import Repository
+    from pipeline.tracing import Tracing
 
 log = logging.getLogger("waterspout")
 
@@ -56,6 +57,9 @@ class Server:
         """Build the parts; needs a running loop. `link`: to the parent, if there is one. Raises `ConfigError`."""
         self.settings = settings
         self.stats = ServerStats()
+        self.tracing = _trace(settings)
+        if self.tracing is not None:
+            self.stats.tracer_of = self.tracing.of
         self.hub = Hub()
         secret = settings.webhook_secret
         self.webhooks = WebhookSender(self.stats, signing_key(secret.get_secret_value()) if secret else None)
@@ -174,6 +178,8 @@ class Server:
             await self.cluster.leave()
         if self.models is not None:
             self.models.close()
+        if self.tracing is not None:
+            await self.tracing.stop(max(1.0, deadline - asyncio.get_running_loop().time()))
         return in_time
 
     async def _drain(self, deadline: float) -> bool:
@@ -195,6 +201,17 @@ class Server:
 
     def _publish_stats(self, stats: Stats, ts: float) -> None:
         self.hub.publish_stats(StatsUpdate(STATS, ts, stats))
+
+
+def _trace(settings: Settings) -> "Tracing | None":
+    """Return what traces batches; None where nothing does, which then needs none of its packages."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from pipeline.tracing import trace_to
+    except ImportError as error:
+        raise ConfigError(f"otlp_endpoint: needs `pip install -r requirements-otel.txt` ({error})") from error
+    return trace_to(settings.otlp_endpoint, settings.trace_ratio)
 
 
 def _join_cluster(

@@ -30,7 +30,7 @@ class IdentifiedConnection(WebSocketConnection):
     `permit` and `tell`.
     """
 
-    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "account", "forwarded_for", "identity", "server")
+    __slots__ = ("_asking", "_guest_ticks", "_held", "_name", "account", "forwarded_for", "identity", "server", "trace")
 
     kind = "stream"
 
@@ -41,6 +41,7 @@ class IdentifiedConnection(WebSocketConnection):
         self.server = server
         self.identity = identity
         self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
+        self.trace: Any = None  # the `TraceContext` of the handshake
         self._name = ""
         self.account = account
         self._guest_ticks = 0

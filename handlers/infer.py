@@ -137,6 +137,7 @@ class InferExchange(HTTPMessageDelegate):
         now = self._started_at = _monotonic()
         self._under_way = state.begin_request()
         self._inference = Inference(model, self)
+        self._inference.trace = state.trace_of(self._request)
         try:
             self._inference.start(rows, shapes, now, now + min(timeout, model.default_timeout), priority)
         except WaterspoutError as error:

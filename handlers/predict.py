@@ -16,6 +16,7 @@ from pipeline.errors import InvalidInput, InvalidMessage
 from pipeline.messages import Failure, Prediction, ServerMessage
 from pipeline.session import Session
 from pipeline.stream import encode_unencodable
+from pipeline.trace_context import TraceContext
 
 PARAMETERS: Final = frozenset(("version", "key", "timings", "tensors"))
 _NDJSON: Final = "application/x-ndjson"
@@ -27,7 +28,8 @@ class _Answers:
 
     name = "http"
 
-    def __init__(self) -> None:
+    def __init__(self, trace: TraceContext | None) -> None:
+        self.trace = trace
         self.by_seq: dict[int, list[Prediction | Failure]] = {}
         self.fresh: list[Prediction | Failure] = []
         self.changed = asyncio.Event()
@@ -77,7 +79,7 @@ class PredictHandler(BoundedBodyHandler):
         options = dataclasses.replace(
             self.session_options(query), max_in_flight=MAX_MESSAGES_PER_FRAME, max_malformed=MAX_MESSAGES_PER_FRAME + 1
         )
-        answers = self._answers = _Answers()
+        answers = self._answers = _Answers(state.trace_of(self.request))
         account = self.open_account(is_socket=False)
         self._session = session = Session(models, answers, options, state.budget, name, version, account)
         if state.draining:

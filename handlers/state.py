@@ -24,6 +24,7 @@ from pipeline.interfaces import KeyBudget
 from pipeline.permitted_models import PermittedModels
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
+from pipeline.trace_context import TraceContext, read_traceparent
 from pipeline.usage_keeper import UsageKeeper
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,12 @@ class ServerState:
     def subjects(self, request: HTTPServerRequest) -> dict[str, str]:
         """Return what a line of the log about a request has beside what it says."""
         return {"request": request_id(request), "client": self.gate.client_address(request)}
+
+    def trace_of(self, request: HTTPServerRequest) -> TraceContext | None:
+        """Return the trace that a request is part of, where batches are traced."""
+        if self.settings.otlp_endpoint is None:
+            return None
+        return read_traceparent(request.headers.get("traceparent", ""))
 
     def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
         """Return the headers that every answer to a request has."""

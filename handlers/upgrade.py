@@ -53,6 +53,7 @@ class UpgradeHandler(JsonHandler):
             if account is not None:
                 account.close()
             raise
+        connection.trace = self.state.trace_of(self.request)
         connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
         chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""

@@ -309,6 +309,7 @@ class Engine:
                 self._deliver([job], result)
             else:
                 fail_all([job], result)
+                self.stats.observe_failure([job], result)
 
     def _tell_late(self) -> None:
         """Fail the rows that were not run, once all that could run does."""

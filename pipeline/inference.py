@@ -7,6 +7,7 @@ from pipeline.batching import Job
 from pipeline.errors import InvalidInput, Overloaded, WaterspoutError
 from pipeline.results import BatchResult
 from pipeline.tensors import Row, Shapes
+from pipeline.trace_context import TraceContext
 
 Outcome = tuple[BatchResult, int]  # a run's result, and which row of it is ours
 
@@ -43,10 +44,11 @@ class Asker(Protocol):
 class Inference:
     """The rows of one request; each is a job of its own, so they share batches with whatever else is queued."""
 
-    __slots__ = ("_asker", "_jobs", "_left", "_model", "_outcomes", "outlet")
+    __slots__ = ("_asker", "_jobs", "_left", "_model", "_outcomes", "outlet", "trace")
 
     def __init__(self, model: QueuedModel, asker: Asker) -> None:
         self.outlet = None  # nothing is sent row by row
+        self.trace: TraceContext | None = None
         self._model = model
         self._asker: Asker | None = asker  # None: told already, or gone
         self._jobs: list[Job] = []

@@ -15,6 +15,7 @@ from pipeline.control_messages import Seat
 from pipeline.control_wire import ParentLink
 from pipeline.errors import ConfigError
 from pipeline.merged_metrics import snapshot
+from pipeline.service_manager import READY, STOPPING, keep_quiet, notify
 from pipeline.settings import Settings
 from pipeline.supervisor import REFUSED, Supervisor, held_port
 
@@ -47,6 +48,7 @@ async def serve(build: Callable[[ParentLink | None], Service], seat: Seat | None
     stopping = asyncio.Event()
     if seat is None:
         return await _run(build(None), stopping, _announce)
+    keep_quiet()  # it is the parent that systemd knows
     link = await ParentLink.of(seat, stopping.set)
     try:
         service = build(link)
@@ -64,8 +66,13 @@ async def supervise(settings: Settings) -> int:
     command = [sys.executable, *sys.orig_argv[1:]]
     with held_port(settings.address, settings.port) as port:
         supervisor = Supervisor(command, settings.processes, port, settings.drain_seconds, _announce)
+
+        def stop() -> None:
+            notify(STOPPING)
+            supervisor.stop()
+
         for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, supervisor.stop)
+            loop.add_signal_handler(number, stop)
         _on_reload(supervisor.reload)
         code = await supervisor.run()
     log.info("stopped")
@@ -93,6 +100,7 @@ async def _run(service: Service, stopping: asyncio.Event, announce: Callable[[st
         announce(url)
         await waits
     starts.cancel()
+    notify(STOPPING)
     in_time = await service.stop()
     log.info("stopped")
     return 0 if in_time else 1
@@ -106,3 +114,4 @@ def _on_reload(reload: Callable[[], None]) -> None:
 
 def _announce(url: str) -> None:
     print(f"Waterspout is listening on {url}", flush=True)
+    notify(READY)

@@ -227,7 +227,9 @@ class RemoteEngine:
         """Hand over what a part of `count` rows says of those at the indices that `taken` has."""
         jobs = [job for _, job in taken]
         if isinstance(part, Failed):
-            fail_all(jobs, _error_of(part))
+            error = _error_of(part)
+            fail_all(jobs, error)
+            self.stats.observe_failure(jobs, error)
             return
         try:
             result = unpack_outputs(self._spec.outputs, part, [index for index, _ in taken], count, self._labels)

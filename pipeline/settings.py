@@ -27,6 +27,7 @@ from pipeline.auth_rules import (
 from pipeline.errors import ConfigError
 from pipeline.limit_config import Limits
 from pipeline.redis_url import check_url, has_password
+from pipeline.trace_context import check_endpoint
 from pipeline.webhook_rules import signing_key
 
 _CHECKS = {"jwt_algorithms": check_algorithm, "allowed_hosts": check_host, "trusted_proxies": check_network}
@@ -136,6 +137,10 @@ class Settings(BaseSettings):
     max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
     worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
     claim_seconds: Seconds = Field(5.0, description="worker: others take over what it has after this silence")
+    otlp_endpoint: str | None = Field(
+        None, description="where traces go: http://host:4318 (OpenTelemetry, OTLP over HTTP; requirements-otel.txt)"
+    )
+    trace_ratio: float = Field(0.01, ge=0, le=1, description="share of the batches that are traced without being asked")
     log_format: Literal["console", "json"] = Field("console", description="lines for people, or a JSON object each")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
@@ -166,6 +171,13 @@ class Settings(BaseSettings):
         for name in names:
             _CHECKS[info.field_name or ""](name)
         return names
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_endpoint(url)
+        return url
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":

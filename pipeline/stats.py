@@ -3,8 +3,9 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
+from pipeline.errors import WaterspoutError
 from pipeline.job import Job
 
 SECONDS: Final[Sequence[float]] = (
@@ -81,6 +82,7 @@ class ModelStats:
         "run_seconds",
         "runs",
         "shared_rows",
+        "tracer",
     )
 
     def __init__(self, depth: Callable[[], int]) -> None:
@@ -95,6 +97,7 @@ class ModelStats:
         self.row_run_seconds = 0.0  # of each row the seconds of its run
         self.last_done_at = 0.0  # monotonic; 0: never
         self.shared_rows = 0
+        self.tracer: Any = None  # a `tracing.BatchTracer`, where batches are traced
         self.failed_requests = 0  # of several rows, or of one
         self.failed_seconds = 0.0
 
@@ -117,6 +120,13 @@ class ModelStats:
             enqueued_at = job.enqueued_at
             queue_seconds.observe(started_at - enqueued_at)
             end_to_end_seconds.observe(done_at - enqueued_at)
+        if self.tracer is not None:
+            self.tracer.ran(jobs, started_at, run_seconds)
+
+    def observe_failure(self, jobs: list[Job], error: WaterspoutError) -> None:
+        """Take note of rows that failed."""
+        if self.tracer is not None:
+            self.tracer.failed(jobs, error)
 
     def observe_failed_request(self, seconds: float) -> None:
         """Count a request that was queued and not answered by a prediction."""
@@ -139,6 +149,7 @@ class ServerStats:
         "sockets",
         "sockets_opened",
         "states",
+        "tracer_of",
         "webhooks",
     )
 
@@ -146,6 +157,7 @@ class ServerStats:
         self.events: Callable[[], int] = int
         self.errors: Counter[str] = Counter()
         self.sockets: Callable[[], int] = int
+        self.tracer_of: Callable[[Place], Any] | None = None  # where batches are traced
         self.states: Callable[[], list[tuple[str, str, str]]] = list  # of models: name, version and state
         self.sockets_opened = 0
         self.requests: Counter[tuple[str, int]] = Counter()  # over HTTP, by door and status
@@ -171,6 +183,8 @@ class ServerStats:
         if former is not None:
             self._replaced.append((place, former))
         self.models[place] = model
+        if self.tracer_of is not None:
+            model.tracer = self.tracer_of(place)
 
     def discard(self, place: Place, model: ModelStats) -> None:
         """Show a model no more; what it did stays in the sum."""

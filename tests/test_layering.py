@@ -92,6 +92,7 @@ PURE = [
             "topics",
             "usage",
             "usage_metrics",
+            "trace_context",
             "v2_messages",
             "v2_metadata",
             "v2_responses",
@@ -181,6 +182,7 @@ def test_foreign_libraries_have_one_place_each(path: Path) -> None:
     found = packages(path)
     name = name_of(path)
     assert "onnxruntime" not in found or name == "pipeline/runtime.py"
+    assert "opentelemetry" not in found or name == "pipeline/tracing.py"
     assert "watchfiles" not in found or name == "pipeline/model_watch.py"
     assert "tornado" not in found or not name.startswith("pipeline/")
     assert "psutil" not in found or name == "handlers/pulse.py"

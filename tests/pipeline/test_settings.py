@@ -83,6 +83,8 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_lag": 1000,
         "worker_wait_seconds": 30.0,
         "claim_seconds": 5.0,
+        "otlp_endpoint": None,
+        "trace_ratio": 0.01,
         "log_format": "console",
         "log_level": "info",
     }

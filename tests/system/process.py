@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 ROOT: Final = Path(__file__).parents[2]
 START_TIMEOUT: Final = 60.0  # several start at once, beside whatever else a machine does
@@ -117,11 +117,12 @@ def running_server(
     allowed: str = "",
     exit_code: int = 0,
     root: Path = ROOT,
+    popen: Mapping[str, Any] | None = None,
 ) -> Iterator[Server]:
     """Run a server with these arguments, on a free port unless they name one; the one that lies in `root`.
 
     It must end with the exit code and without an error in its log but for those that match `allowed`; it may have
-    ended already when the context is left. `tls` is what its clients trust.
+    ended already when the context is left. `tls` is what its clients trust, `popen` what else its process gets.
     """
     has_port = "--port" in arguments or "WATERSPOUT_PORT" in (env or {})
     command = [sys.executable, "server.py", *([] if has_port else ["--port", "0"]), *arguments]
@@ -135,6 +136,7 @@ def running_server(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            **(popen or {}),
         ) as process,
     ):
         try:

@@ -124,10 +124,17 @@ def test_the_image_has_all_that_the_server_needs(tmp_path: Path) -> None:
                 shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy2(path, place)
-    with running_server(*entrypoint(), "--insecure", root=tmp_path) as server:
+    written = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", text, re.MULTILINE))))
+    (state,) = re.findall(r"^VOLUME (.*)$", text, re.MULTILINE)
+    assert written["WATERSPOUT_USAGE_DB"].startswith(f"{state}/")
+    assert f"--owner=10001 {state}" in text
+    before = set(tmp_path.rglob("*"))
+    env = {"PYTHONDONTWRITEBYTECODE": written["PYTHONDONTWRITEBYTECODE"]}
+    with running_server(*entrypoint(), "--insecure", root=tmp_path, env=env) as server:
         assert "--insecure: whoever can reach 0.0.0.0" in server.log
         assert post(server, "/v1/models/activity/predict", {"data": WINDOW}).status == 200
         assert get(server, "/").status == 200
+    assert set(tmp_path.rglob("*")) == before, "the root is read-only"
     assert re.search(r"^USER [1-9]\d*$", text, re.MULTILINE)
     (checked,) = re.findall(r"http://127.0.0.1:(\d+)(/\w+)'", text)
     assert checked == (str(Settings.model_fields["port"].default), "/healthz")
@@ -151,6 +158,23 @@ def test_every_container_has_settings_that_are_right(monkeypatch: pytest.MonkeyP
         for probe in ("livenessProbe", "readinessProbe"):
             assert container[probe]["httpGet"]["path"] in doors_of(settings.role)
             assert container[probe]["httpGet"]["port"] == container["ports"][0]["name"]
+
+
+def test_no_container_may_do_more_than_it_must() -> None:
+    for name in ("gateway", "worker"):
+        service = compose()[name]
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["environment"]["WATERSPOUT_USAGE_IN_REDIS"] == "true", "there is no file to write"
+    for deployment, container in containers():
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        context = pod["securityContext"]
+        assert (context["runAsNonRoot"], context["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+        assert f"USER {context['runAsUser']}\n" in (DEPLOY / "Dockerfile").read_text()
+        context = container["securityContext"]
+        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+        assert context["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_what_manifests_refer_to_is_there() -> None:
