@@ -84,7 +84,7 @@ def prefer(process: int) -> None:
     """
     with contextlib.suppress(PermissionError):
         for thread in Path(f"/proc/{process}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), -10)
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), -15)
 
 
 def p99(values: list[float]) -> float:
