@@ -185,9 +185,12 @@ class Measure:
         self.elsewhere = _median(self._others.rounds(self._start)[-self._enough :])
 
     def lasts(self, pause: float = 0.0) -> bool:
-        """Return whether more rounds are needed to tell, after a rest of `pause` seconds."""
+        """Return whether more rounds are needed to tell, after a rest of `pause` seconds.
+
+        What is bearable for as long as a median takes is bearable: what an attack does it does all the time.
+        """
         time.sleep(pause)
-        if (now := time.monotonic()) >= self._next_look:
+        if self._goes_on and (now := time.monotonic()) >= self._next_look:
             self._next_look = now + ROUND / 4
             self.look()
             self._goes_on = self.rounds < self._enough or (self.rounds < MOST_ROUNDS and not self.is_bearable)
