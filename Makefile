@@ -1,6 +1,7 @@
 # `make run` and `make test` do all the set-up that a fresh clone on a fresh machine needs.
 
 PORT ?= 8888
+AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile# most tests wait: one file per core at once
 FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,8 +22,8 @@ test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those o
 	sh .ci/install-redis $(BIN)/python
 	rm -rf build/plain && mkdir -p build/plain
 	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
-	cd build/plain && ../../$(BIN)/python -m pytest tests/handlers tests/pipeline --ignore-glob='*/test_redis_*'
-	$(BIN)/python -m pytest
+	cd build/plain && ../../$(BIN)/python -m pytest $(AT_ONCE) tests/handlers tests/pipeline --ignore-glob='*/test_redis_*'
+	$(BIN)/python -m pytest $(AT_ONCE)
 	$(NODE) --test tests/js/*.test.mjs
 
 soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves out because they take long

@@ -9,9 +9,12 @@ from setuptools import setup
 HOT_PATH = [
     "handlers/echo.py",
     "handlers/frames.py",
+    "handlers/identified.py",
     "handlers/socket.py",
     "handlers/stream.py",
     "handlers/watch.py",
+    "pipeline/accounts.py",
+    "pipeline/allowances.py",
     "pipeline/audience.py",
     "pipeline/batch_policy.py",
     "pipeline/batching.py",
@@ -20,8 +23,11 @@ HOT_PATH = [
     "pipeline/ensemble.py",
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
+    "pipeline/idle.py",
     "pipeline/job.py",
+    "pipeline/limits.py",
     "pipeline/observer.py",
+    "pipeline/queue_memory.py",
     "pipeline/results.py",
     "pipeline/rings.py",
     "pipeline/routes.py",
@@ -31,7 +37,11 @@ HOT_PATH = [
     "pipeline/slo.py",
     "pipeline/stats.py",
     "pipeline/stream.py",
+    "pipeline/streams.py",
+    "pipeline/token_bucket.py",
+    "pipeline/topic_table.py",
     "pipeline/topics.py",
+    "pipeline/usage.py",
 ]
 
 if __name__ == "__main__":

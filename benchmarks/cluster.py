@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that the pairs are measured (3)")
     parser.add_argument("--shapes", default="100x1,1000x1,1000x4,4000x1", help="SOCKETSxIN_FLIGHT of the cost table")
     parser.add_argument("--workers", default="1,2,3,4", help="numbers of workers of the throughput table")
+    parser.add_argument("--row-ms", type=float, default=5.0, help="CPU of a row there (5)")
+    parser.add_argument("--repeats", type=int, default=2, help="times that what others disturb is made again (2)")
     parser.add_argument("--only", default="", help="parts to measure (all): compare,latency,shapes,throughput,relay")
     options = parser.parse_args()
     shapes = [Shape.parse(text) for text in options.shapes.split(",") if text]
@@ -35,8 +37,8 @@ def main() -> None:
             "compare": lambda: costs.compare(options.rounds),
             "latency": lambda: costs.latency(options.rounds),
             "shapes": lambda: costs.by_shape(shapes),
-            "throughput": lambda: throughput(workers, options.rounds, options.seconds),
-            "relay": lambda: relay(str(model), options.rounds, options.seconds),
+            "throughput": lambda: throughput(workers, options.row_ms, options.rounds, options.seconds, options.repeats),
+            "relay": lambda: relay(str(model), options.rounds, options.seconds, options.repeats),
         }
         wanted = [name for name in options.only.split(",") if name] or list(parts)
         if unknown := set(wanted) - parts.keys():

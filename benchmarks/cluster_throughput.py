@@ -1,36 +1,33 @@
 """How predictions/s grow with the number of workers, for a model that computes.
 
-Nothing is pinned: workers, gateway, Redis and the load have all cores. What other programs use of them meanwhile is
-told, and which part of the rest the workers used: all but all of it, once there are as many workers as cores.
+Nothing is pinned: workers, gateway, Redis and the load have all cores, so what other programs use of them is told.
 """
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
 from benchmarks import heavy_model
-from benchmarks.cluster_servers import put_load, serving_team, verdict
+from benchmarks.cluster_servers import least_disturbed, put_load, serving_team, verdict
 from benchmarks.heavy_model import HeavyModel
 from benchmarks.jobs import Load, Shape
 
-MILLISECONDS: Final = 5.0  # a row
 MAX_BATCH_SIZE: Final = 8
 SHAPE: Final = Shape(64, 2)
 TWO_AT_LEAST: Final = 1.8  # times one worker
-USED_AT_LEAST: Final = 90.0  # %, of the CPU that other programs left
 HEAD: Final = (
     "round", "workers", "predictions/s", "x one worker", "CPU ms each", "cores used by workers", "by other programs",
-    "of the rest by workers", "p50 ms", "p99 ms",
+    "p50 ms", "p99 ms",
 )  # fmt: skip
 
 
 class Throughput(NamedTuple):
-    """What so many workers did on so many cores."""
+    """What so many workers did."""
 
     workers: int
-    cores: int
     load: Load
 
     @property
@@ -43,15 +40,10 @@ class Throughput(NamedTuple):
         """CPU of the workers per prediction, s."""
         return sum(self.load.others_cpu_us[1:]) / 1e6
 
-    @property
-    def used(self) -> float:
-        """CPU of the workers, in % of what others left to this benchmark."""
-        return 100 * self.each * self.rate / (self.cores - self.load.others_busy)
 
-
-def throughput(workers: list[int], rounds: int, seconds: float) -> list[str]:
+def throughput(workers: list[int], row_ms: float, rounds: int, seconds: float, repeats: int) -> list[str]:
     """Measure with so many workers, the first number being what others are compared with; return verdicts."""
-    model = HeavyModel(MILLISECONDS)
+    model = HeavyModel(row_ms)
     cores = len(os.sched_getaffinity(0))
     print(f"\n{SHAPE}, {model.layers} layers, {model.milliseconds:.2f} ms a row by itself, {cores} cores\n")
     print(f"| {' | '.join(HEAD)} |\n|{' ---: |' * len(HEAD)}")
@@ -61,16 +53,14 @@ def throughput(workers: list[int], rounds: int, seconds: float) -> list[str]:
         for number in range(rounds):
             turns.append([])
             for count in workers:
-                turns[-1].append(Throughput(count, cores, _measure(model, folder, count, seconds)))
+                load = least_disturbed(partial(_measure, model, folder, count, seconds), _by_others, repeats)
+                turns[-1].append(Throughput(count, load))
                 print(_line(number + 1, turns[-1][-1], turns[-1][0]), flush=True)
     verdicts = []
     for place, count in enumerate(workers[1:], start=1):
         ratio = median(turn[place].rate / turn[0].rate for turn in turns)
         bound = TWO_AT_LEAST if (workers[0], count) == (1, 2) and cores > 1 else None
         verdicts.append(verdict(f"predictions/s, {count} workers / {workers[0]}", ratio, " x", at_least=bound))
-    if used := [one.used for turn in turns for one in turn if one.workers >= cores]:
-        figure = f"CPU that workers use of what others leave, from {cores} workers on"
-        verdicts.append(verdict(figure, median(used), " %", at_least=USED_AT_LEAST))
     return verdicts
 
 
@@ -79,6 +69,10 @@ def _measure(model: HeavyModel, folder: str, workers: int, seconds: float) -> Lo
         return put_load(
             team.gateway, SHAPE, seconds, None, others=team.others, model=heavy_model.NAME, expected=model.expected
         )
+
+
+def _by_others(load: Load) -> float:
+    return load.others_busy
 
 
 def _line(number: int, seen: Throughput, base: Throughput) -> str:
@@ -90,7 +84,6 @@ def _line(number: int, seen: Throughput, base: Throughput) -> str:
         f"{seen.each * 1e3:.2f}",
         f"{seen.each * seen.rate:.2f}",
         f"{seen.load.others_busy:.2f}",
-        f"{seen.used:.0f}%",
         f"{seen.load.p50_ms:,.0f}",
         f"{seen.load.p99_ms:,.0f}",
     )

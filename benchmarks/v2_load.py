@@ -88,9 +88,8 @@ def requests(path: str) -> list[bytes]:
     for row in mlp.readings():
         tensor = {"name": "x", "shape": [1, mlp.FEATURES], "datatype": "FP32", "data": row.tolist()}
         body = msgspec.json.encode({"inputs": [tensor]})
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
         made.append(head.encode() + body)
     return made
 

@@ -1,5 +1,6 @@
 """All doors in one table."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -10,14 +11,24 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream
 from tornado.routing import Router
 
+from handlers.access import Needs
+from handlers.admin import PARAMETERS as SESSION_PARAMETERS
+from handlers.admin import (
+    DrainHandler,
+    LogLevelHandler,
+    MeHandler,
+    ResumeHandler,
+    SessionHandler,
+    SessionsHandler,
+)
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
-from handlers.base import NotFoundHandler, ServerState
+from handlers.base import NotFoundHandler
 from handlers.docs import DocsHandler
 from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
-from handlers.infer import HEADER_LENGTH, InferDoor, InferExchange
+from handlers.infer import HEADER_LENGTH, INFER, InferDoor, InferExchange
 from handlers.models import PARAMETERS as MODEL_PARAMETERS
 from handlers.models import Models, ModelsHandler
 from handlers.open_inference import (
@@ -37,14 +48,20 @@ from handlers.open_inference import (
 from handlers.openapi import OpenApiHandler, document
 from handlers.predict import PARAMETERS, PredictHandler
 from handlers.sse import EventsHandler
+from handlers.state import ServerState
 from handlers.static import DashboardHandler, ScriptHandler, StaticHandler, VendorHandler
 from handlers.stats import StatsHandler
 from handlers.stream import StreamHandler
+from handlers.tickets import Ticket, TicketsHandler
+from handlers.usage import PARAMETERS as USAGE_PARAMETERS
+from handlers.usage import UsageHandler, UsageReport
 from handlers.watch import WatchHandler
+from pipeline.admin_messages import Done, LogLevel, Me, Sessions
 from pipeline.alert_messages import Alerts
-from pipeline.errors import Overloaded, ShuttingDown, TooLarge
+from pipeline.errors import Forbidden, ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.pulse_messages import Stats
+from pipeline.stats import ServerStats
 from pipeline.v2_messages import ControlRequest, ErrorMessage, IndexEntry, IndexRequest, InferRequest, InferResponse
 from pipeline.v2_metadata import (
     ModelConfiguration,
@@ -80,7 +97,7 @@ _INFER: Final = {
 
 #: The first door whose path fits answers; those that are knocked at most come first, since each is tried in turn.
 DOORS: Final = (
-    Door("/v2/models/{model}/infer", InferExchange, _INFER),
+    Door(INFER, InferExchange, _INFER),
     Door(
         "/v1/models/{model}/predict",
         PredictHandler,
@@ -112,11 +129,56 @@ DOORS: Final = (
         at_workers=True,
     ),
     Door("/v1/models/{model}/stream", StreamHandler),
+    Door("/v1/tickets", TicketsHandler, {"POST": json(Ticket, errors=(*OF_ANY, ModelUnavailable))}),
+    Door(
+        "/v1/usage",
+        UsageHandler,
+        {
+            "GET": json(
+                UsageReport, errors=(*OF_ANY, Forbidden, ModelUnavailable), query=tuple(sorted(USAGE_PARAMETERS))
+            )
+        },
+    ),
+    Door("/v1/me", MeHandler, {"GET": json(Me)}),
+    Door(
+        "/v1/admin/sessions",
+        SessionsHandler,
+        {"GET": json(Sessions, query=tuple(sorted(SESSION_PARAMETERS)))},
+        needs=Needs.ADMIN,
+    ),
+    Door(
+        "/v1/admin/sessions/{session}",
+        SessionHandler,
+        {"DELETE": json(Done, errors=(*OF_ANY, UnknownSession))},
+        needs=Needs.ADMIN,
+    ),
+    *(
+        Door(
+            f"/v1/admin/models/{{model}}/{order}",
+            handler,
+            {"POST": json(Done, errors=OF_MODELS)},
+            needs=Needs.ADMIN,
+        )
+        for order, handler in (("drain", DrainHandler), ("resume", ResumeHandler))
+    ),
+    Door(
+        "/v1/admin/log-level",
+        LogLevelHandler,
+        {"GET": json(LogLevel), "PUT": json(LogLevel, takes={"application/json": LogLevel}, errors=OF_BODIES)},
+        at_workers=True,
+        needs=Needs.ADMIN,
+    ),
     Door("/v1/stats", StatsHandler, {"GET": json(Stats, errors=(*OF_ANY, ShuttingDown))}, at_workers=True),
     Door("/v2", ServerMetadataHandler, {"GET": json(ServerMetadata)}),
     Door("/v2/", ServerMetadataHandler),
-    Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}, at_workers=True),
-    Door("/v2/health/ready", V2ReadyHandler, {"GET": json(ServerReady, also={503: ServerReady})}, at_workers=True),
+    Door("/v2/health/live", LiveHandler, {"GET": json(ServerLive)}, at_workers=True, needs=Needs.NOTHING),
+    Door(
+        "/v2/health/ready",
+        V2ReadyHandler,
+        {"GET": json(ServerReady, also={503: ServerReady})},
+        at_workers=True,
+        needs=Needs.NOTHING,
+    ),
     Door("/v2/models", ModelListHandler, {"GET": json(ModelList)}),
     Door("/v2/models/stats", StatisticsHandler, {"GET": json(Statistics)}),
     Door("/v2/models/{model}/versions/{version}/infer", InferExchange, _INFER),
@@ -143,24 +205,27 @@ DOORS: Final = (
                     takes_nothing=True,
                 )
             },
+            needs=Needs.ADMIN,
         )
         for order, handler in (("load", LoadHandler), ("unload", UnloadHandler))
     ),
-    Door("/healthz", HealthHandler, {"GET": json(Health)}, at_workers=True),
-    Door("/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}, at_workers=True),
+    Door("/healthz", HealthHandler, {"GET": json(Health)}, at_workers=True, needs=Needs.NOTHING),
+    Door(
+        "/readyz", ReadyHandler, {"GET": json(Readiness, also={503: Readiness})}, at_workers=True, needs=Needs.NOTHING
+    ),
     Door(
         "/metrics",
         MetricsHandler,
         {"GET": Operation({"text/plain": None}, errors=(*OF_ANY, Overloaded, ShuttingDown))},
         at_workers=True,
     ),
-    Door("/openapi.json", OpenApiHandler, at_workers=True),
-    Door("/docs", DocsHandler),
-    Door("/docs/{file}", DocsHandler),
-    Door("/", DashboardHandler),
-    Door("/static/{file}", StaticHandler),
-    Door("/static/js/{file}", ScriptHandler),
-    Door("/vendor/{file}", VendorHandler),
+    Door("/openapi.json", OpenApiHandler, at_workers=True, needs=Needs.NOTHING),
+    Door("/docs", DocsHandler, needs=Needs.NOTHING),
+    Door("/docs/{file}", DocsHandler, needs=Needs.NOTHING),
+    Door("/", DashboardHandler, needs=Needs.NOTHING),
+    Door("/static/{file}", StaticHandler, needs=Needs.NOTHING),
+    Door("/static/js/{file}", ScriptHandler, needs=Needs.NOTHING),
+    Door("/vendor/{file}", VendorHandler, needs=Needs.NOTHING),
 )
 
 
@@ -193,17 +258,34 @@ def make_app(state: ServerState, registry: CollectorRegistry) -> Application:
     }
     below: dict[Any, Router] = {InferExchange: InferDoor(state)}  # that are no request handlers
     routes: list[Any] = [
-        (door.pattern, below.get(door.handler, door.handler), {**shared, **own.get(door.handler, {})}) for door in doors
+        (
+            door.pattern,
+            below.get(door.handler, door.handler),
+            {**shared, "needs": door.needs, **own.get(door.handler, {})},
+        )
+        for door in doors
     ]
     routes.append((r"/v2(?:/.*)?", V2NotFoundHandler, shared))
     return Application(
         routes,
         default_handler_class=NotFoundHandler,
         default_handler_args=shared,
-        log_function=_log_nothing,
+        log_function=_counter(state.stats, doors),
+        state=state,
         body_seconds=state.settings.body_seconds,
     )
 
 
-def _log_nothing(handler: tornado.web.RequestHandler) -> None:
-    """Keep requests out of the log: metrics count them, and faults of the server are logged where they are caught."""
+def _counter(stats: ServerStats, doors: Sequence[Door]) -> Callable[[tornado.web.RequestHandler], None]:
+    """Return what is called with each request that was answered: it counts, and keeps it out of the log.
+
+    Doors with the same handler count as the first of them, and whatever is none as `other`.
+    """
+    names: dict[type, str] = {}
+    for door in doors:
+        names.setdefault(door.handler, door.path)
+
+    def count(handler: tornado.web.RequestHandler) -> None:
+        stats.requests[names.get(type(handler), "other"), handler.get_status()] += 1
+
+    return count

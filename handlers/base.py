@@ -1,38 +1,40 @@
-"""What all doors share: the server's parts, and errors as JSON."""
+"""What all doors share: who asks, and answers and errors as JSON."""
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from math import ceil
+from typing import Any, Final
 
 import tornado.web
 
-from handlers.heartbeat import Heartbeat
-from handlers.pulse import PulseTimer
-from pipeline.alerts import RecentAlerts
+from handlers.access import Needs
+from handlers.credentials import TICKET, TOKEN
+from handlers.request_id import REQUEST_ID, request_id
+from handlers.state import ServerState
+from pipeline.accounts import Account
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
-from pipeline.control_messages import Scraped
 from pipeline.errors import (
     DeadlineExceeded,
+    Forbidden,
     InferenceFailed,
     InvalidInput,
     InvalidMessage,
     ModelUnavailable,
     Overloaded,
+    RateLimited,
     ShuttingDown,
     TooLarge,
+    Unauthenticated,
     UnknownModel,
+    UnknownSession,
     WaterspoutError,
 )
-from pipeline.hub import Hub
-from pipeline.interfaces import KeyBudget, Overflow, SessionOptions
+from pipeline.identity import OPEN_IDENTITY, Identity
+from pipeline.interfaces import Overflow, SessionOptions
 from pipeline.messages import Failure
-from pipeline.settings import Settings
-from pipeline.stats import ServerStats
 from pipeline.stream import error_body
 
 log = logging.getLogger(__name__)
@@ -40,95 +42,72 @@ log = logging.getLogger(__name__)
 SERVER_NAME: Final = "waterspout"
 SERVER_VERSION: Final = "0.1.0"
 
-#: That every answer has.
-COMMON_HEADERS: Final = {"X-Content-Type-Options": "nosniff"}
+#: After which a client that is told of the end should come again.
+RECONNECT_IN_MS: Final = 1000
 
 STATUS: dict[str, HTTPStatus] = {
     InvalidMessage.code: HTTPStatus.BAD_REQUEST,
     InvalidInput.code: HTTPStatus.BAD_REQUEST,
     TooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownModel.code: HTTPStatus.NOT_FOUND,
+    UnknownSession.code: HTTPStatus.NOT_FOUND,
     ModelUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded.code: HTTPStatus.SERVICE_UNAVAILABLE,
     ShuttingDown.code: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded.code: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unauthenticated.code: HTTPStatus.UNAUTHORIZED,
+    Forbidden.code: HTTPStatus.FORBIDDEN,
+    RateLimited.code: HTTPStatus.TOO_MANY_REQUESTS,
 }
-
-
-class Membership(Protocol):
-    """What a process knows of the others that it works with."""
-
-    def is_up(self) -> bool:
-        """Return whether they can be reached."""
-
-    @property
-    def workers(self) -> int | None:
-        """How many of them run models for this one; None where it runs its own."""
-
-
-@dataclass
-class ServerState:
-    """What the doors work with."""
-
-    settings: Settings
-    repository: Catalogue
-    heartbeat: Heartbeat
-    stats: ServerStats
-    budget: KeyBudget
-    hub: Hub
-    pulse: PulseTimer
-    alerts: RecentAlerts
-    ready: bool = False
-    draining: bool = False
-    requests: set[asyncio.Future[None]] = field(default_factory=set)  # predictions under way over HTTP
-    past_events: int = 0  # of sockets and requests that are gone
-    new_session_id: Callable[[], str] = field(default=str)
-    cluster: Membership | None = None
-    scrape: Callable[[str], Awaitable[Scraped]] | None = None  # the numbers of this process and its siblings
-
-    @property
-    def is_welcoming(self) -> bool:
-        """Whether events are welcome; a gateway that knows of no model has nothing to say to them."""
-        has_models = self.cluster is None or self.cluster.workers != 0 or any(True for _ in self.repository)
-        return self.ready and not self.draining and has_models
-
-    def begin_request(self) -> asyncio.Future[None]:
-        """Have a drain wait until `end_request`."""
-        request = asyncio.get_running_loop().create_future()
-        self.requests.add(request)
-        return request
-
-    def end_request(self, request: asyncio.Future[None]) -> None:
-        """Let a drain go on."""
-        self.requests.discard(request)
-        request.set_result(None)
-
-    @contextlib.contextmanager
-    def request_under_way(self) -> Iterator[None]:
-        """Have a drain wait until the context is left."""
-        request = self.begin_request()
-        try:
-            yield
-        finally:
-            self.end_request(request)
-
-    def count_events(self) -> int:
-        """Return how many events came since the start."""
-        return self.past_events + sum(socket.event_count for socket in self.heartbeat)
 
 
 class JsonHandler(tornado.web.RequestHandler):
     """A door whose answers, errors included, are JSON (or MessagePack where the client sent that)."""
 
-    def initialize(self, state: ServerState) -> None:
-        """Take the server's parts."""
+    takes_tickets = False
+    admits_guests = False  # who say who they are by their first message
+    identity: Identity | None = None
+
+    def initialize(self, state: ServerState, needs: Needs = Needs.NOTHING) -> None:
+        """Take the server's parts, and what the door needs of those who knock."""
         self.state = state
+        self.needs = needs
+
+    def prepare(self) -> Awaitable[None] | None:
+        """See who asks."""
+        gate = self.state.gate
+        gate.check_page(self.request)
+        if not gate.is_open:
+            return self._identify()
+        self.identity = OPEN_IDENTITY
+        return None
+
+    async def _identify(self) -> None:
+        self.identity = await self.state.gate.identify(
+            self.request, self.needs, takes_tickets=self.takes_tickets, guests=self.admits_guests
+        )
+
+    def open_account(self, *, is_socket: bool) -> Account | None:
+        """Return who pays for this request, or the socket that it becomes. Raises `RateLimited`."""
+        accounts = self.state.accounts
+        if accounts is None:
+            return None
+        address = self.state.gate.client_address(self.request)
+        name = None if self.identity is None else self.identity.name
+        opens = accounts.open_socket if is_socket else accounts.open_request
+        return opens(name, address, time.monotonic())
+
+    @property
+    def models(self) -> Catalogue:
+        """The models as the one who asks may see them."""
+        return self.state.visible_to(self.identity)
 
     def set_default_headers(self) -> None:
         """Do not tell the world which version of what runs here."""
         self.clear_header("Server")
-        self.set_headers(COMMON_HEADERS)
+        state: ServerState = self.settings["state"]
+        self.set_headers(state.headers(self.request))
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         """Set several at once."""
@@ -144,12 +123,14 @@ class JsonHandler(tornado.web.RequestHandler):
     def reply_error(self, error: WaterspoutError, codec: Codec = JSON) -> None:
         """Finish with an error as the body and the status that belongs to its code."""
         body = error_body(error)
-        self.set_headers(retry_after(error))
+        self.set_headers(error_headers(error))
         self.state.stats.errors[error.code] += 1
         self.reply(Failure(error=body), codec, STATUS[error.code])
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
-        """Finish with an error of Tornado's own."""
+        """Finish with an error of Tornado's own; with one of ours, say by what id it is found in the log."""
+        if status >= 500:
+            self.set_header(REQUEST_ID, request_id(self.request))
         code = "inference_failed" if status >= 500 else "invalid_message"
         body = {"code": code, "message": phrase_of(status, raised), "retryable": False}
         self.reply({"error": body}, JSON, status)
@@ -172,13 +153,18 @@ class JsonHandler(tornado.web.RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Keep the errors that clients make out of the log."""
-        if not isinstance(value, WaterspoutError):
-            super().log_exception(typ, value, tb)
+        is_theirs = isinstance(value, tornado.web.HTTPError) and value.status_code < 500
+        if not is_theirs and not isinstance(value, WaterspoutError):
+            request = self.request
+            told = "a request could not be answered: %s %s"
+            log.error(told, request.method, request.path[:200], exc_info=value, extra=self.state.subjects(request))
 
     def query(self, allowed: frozenset[str]) -> dict[str, str]:
         """Return the query's parameters. Raises `InvalidMessage` that names one that is unknown or no UTF-8."""
         query = {}
         for name, values in self.request.query_arguments.items():
+            if name in (TICKET, TOKEN):  # the gate has seen to these
+                continue
             if name not in allowed:
                 raise InvalidMessage(f"{name[:100]}: unknown parameter, expected one of {', '.join(sorted(allowed))}")
             try:
@@ -224,9 +210,11 @@ def no_such_path(path: str, role: str) -> str:
     return f"{told}; this is a worker: it runs models, and gateways answer for them" if role == "worker" else told
 
 
-def retry_after(error: WaterspoutError) -> dict[str, str]:
-    """Return a header that says when to try again, in seconds, where that makes sense."""
-    return {"Retry-After": str(max(1, round((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
+def error_headers(error: WaterspoutError) -> dict[str, str]:
+    """Return headers that say when to try again (seconds), where that makes sense, or what is missing."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(max(1, ceil((error.retry_after_ms or 1000) / 1000)))} if error.retryable else {}
 
 
 def choice_of(query: dict[str, str], name: str, choices: list[str]) -> str:

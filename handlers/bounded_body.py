@@ -1,5 +1,6 @@
 """Bodies of requests, and no more of them than is allowed."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 import tornado.web
@@ -57,10 +58,11 @@ class BoundedBodyHandler(JsonHandler):
     A subclass whose method finds `_finished` set has nothing left to do: the body was refused.
     """
 
-    def prepare(self) -> None:
-        """Refuse what need not be read."""
+    def prepare(self) -> Awaitable[None] | None:
+        """Refuse what need not be read, and see who asks."""
         self.body = BoundedBody(self.state.settings.max_message_bytes)
         self.body.expect(self.request.headers)
+        return super().prepare()
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body; refuse it as soon as it is too large."""

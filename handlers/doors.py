@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from tornado.httputil import HTTPMessageDelegate
 
+from handlers.access import Needs
 from handlers.base import JsonHandler
 from pipeline.errors import (
     DeadlineExceeded,
@@ -55,6 +56,7 @@ class Door(NamedTuple):
     handler: type[JsonHandler | HTTPMessageDelegate]
     operations: Mapping[str, Operation] = {}
     at_workers: bool = False
+    needs: Needs = Needs.IDENTITY
 
     @property
     def pattern(self) -> str:

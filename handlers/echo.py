@@ -1,14 +1,17 @@
 """`/v1/echo`: sends each message back through the same socket layer."""
 
-from handlers.socket import WebSocketConnection
+from handlers.identified import IdentifiedConnection
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.errors import CloseCode
 
 
-class EchoConnection(WebSocketConnection):
+class EchoConnection(IdentifiedConnection):
     """Measures the round trip, and lets conformance suites in."""
 
     __slots__ = ()
+
+    kind = "echo"
 
     def message_received(self, opcode: int, payload: bytes) -> None:
         """Send the message back."""
@@ -22,8 +25,7 @@ class EchoConnection(WebSocketConnection):
 class EchoHandler(UpgradeHandler):
     """`GET /v1/echo`."""
 
-    def make_connection(self, subprotocol: str | None) -> EchoConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> EchoConnection:
         """Return an echoing connection."""
         del subprotocol
-        settings = self.state.settings
-        return EchoConnection(self.state.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
+        return EchoConnection(self.state, self.identity, account)

@@ -6,7 +6,10 @@ from msgspec import UNSET, Struct, UnsetType
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from handlers.base import JsonHandler, ServerState
+from handlers.access import Needs, check_topics
+from handlers.base import JsonHandler
+from handlers.state import ServerState
+from pipeline.topics import STATS
 
 
 class Health(Struct):
@@ -50,8 +53,8 @@ class ReadyHandler(JsonHandler):
     def get(self) -> None:
         """Tell whether, which models are ready, and which are broken."""
         state, cluster = self.state, self.state.cluster
-        names = list(dict.fromkeys(model.name for model in state.repository))
-        told = Readiness(state.is_welcoming, "ready", ModelNames(names, state.repository.broken))
+        names = list(dict.fromkeys(model.name for model in self.models))
+        told = Readiness(state.is_welcoming, "ready", ModelNames(names, self.models.broken))
         if cluster is not None:
             told.backbone = "up" if cluster.is_up() else "down"
             told.workers = UNSET if cluster.workers is None else cluster.workers
@@ -69,13 +72,14 @@ class ReadyHandler(JsonHandler):
 class MetricsHandler(JsonHandler):
     """`GET /metrics`, for Prometheus."""
 
-    def initialize(self, state: ServerState, registry: CollectorRegistry) -> None:  # type: ignore[override]
+    def initialize(self, state: ServerState, needs: Needs, registry: CollectorRegistry) -> None:  # type: ignore[override]
         """Take the registry too."""
-        super().initialize(state)
+        super().initialize(state, needs)
         self._registry = registry
 
     async def get(self) -> None:
         """Write all metrics, those of sibling processes added up, in the format that the scraper asks for."""
+        check_topics(self.identity, [STATS])
         accept = self.request.headers.get("Accept", "")
         if self.state.scrape is None:
             encode, content_type = choose_encoder(accept)

@@ -3,11 +3,17 @@
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipeline.admin_messages import SessionInfo
+from pipeline.idle import Idle
+
 log = logging.getLogger(__name__)
+
+GUEST_SECONDS: Final = 5.0  # in which who is no one yet has to say who he is
 
 _SHARDS: Final = 10  # each tick visits one of them, so that no tick is long
 
@@ -44,8 +50,21 @@ class Beating(Protocol):
     """What the heartbeat looks after."""
 
     @property
+    def name(self) -> str:
+        """The session's id."""
+
+    opened_at: float  # of the loop's clock
+
+    @property
     def event_count(self) -> int:
         """How many events came."""
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of the socket."""
@@ -72,13 +91,15 @@ class Heartbeat:
         self.ping_after = math.ceil(options.ping_after_seconds / interval)
         self.dead_after = self.ping_after + math.ceil(options.pong_wait_seconds / interval)
         self.slow_after = math.ceil(options.slow_consumer_seconds / interval)
+        self.guest_after = math.ceil(GUEST_SECONDS / interval)
         self.close_after = math.ceil(options.close_seconds / interval)
         self._shards: list[set[Beating]] = [set() for _ in range(_SHARDS)]
         self._next_shard = 0
         self._newest = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._empty: asyncio.Future[None] | None = None
+        self._empty = Idle(self.__len__)
+        self.closes: Counter[int] = Counter()  # of sockets from here, by code
 
     def __repr__(self) -> str:
         return f"<Heartbeat sockets={len(self)} interval={self.options.interval}s>"
@@ -110,15 +131,11 @@ class Heartbeat:
     def discard(self, socket: Beating, shard: int) -> None:
         """Forget a socket that is closed."""
         self._shards[shard].discard(socket)
-        if self._empty is not None and not self._empty.done() and not len(self):
-            self._empty.set_result(None)
+        self._empty.notify()
 
     async def emptied(self) -> None:
         """Wait until no socket is open."""
-        while len(self):
-            if self._empty is None or self._empty.done():
-                self._empty = self._loop.create_future()
-            await asyncio.shield(self._empty)
+        await self._empty.wait()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(self.options.interval / _SHARDS, self._tick)
@@ -128,5 +145,5 @@ class Heartbeat:
             try:
                 socket.tick(now)
             except Exception:
-                log.exception("a socket's heartbeat failed")
+                log.exception("a socket's heartbeat failed", extra={"session": socket.name})
                 socket.abort()

@@ -4,26 +4,34 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 from tornado.routing import Router
 
-from handlers.base import COMMON_HEADERS, ServerState, retry_after
+from handlers.access import Needs
+from handlers.base import error_headers
 from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
+from handlers.request_id import REQUEST_ID, request_id
+from handlers.state import ServerState
+from pipeline.accounts import Account
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
+from pipeline.identity import Identity
 from pipeline.inference import Inference, Outcome
 from pipeline.served_model import ServedModel
 from pipeline.stream import MAX_ERROR_LENGTH
+from pipeline.usage import Tally
 from pipeline.v2_messages import ErrorMessage, InferRequest, decode_infer, encode
 from pipeline.v2_responses import OutputPlan, encode_response, plan_outputs, read_schedule
 from pipeline.v2_tensors import read_raw, read_rows
 
+INFER: Final = "/v2/models/{model}/infer"
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 LINGER_SECONDS: Final = 2.0
 
@@ -53,13 +61,27 @@ class InferExchange(HTTPMessageDelegate):
         self._model: ServedModel
         self._plans: Sequence[OutputPlan] = ()
         self._id: str | None = None
+        self._identity: Identity | None = None
+        self._account: Account | None = None
+        self._tally: Tally | None = None
 
-    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
-        """Refuse what need not be read."""
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
+        """Refuse what need not be read, and see who asks."""
         del start_line
+        gate = self._state.gate
         self._connection.set_close_callback(self.on_connection_close)
         try:
+            gate.check_page(self._request)
             self._body.expect(headers)
+        except WaterspoutError as error:
+            self._refuse(error)
+            self._linger()
+            return None
+        return None if gate.is_open else self._identify()
+
+    async def _identify(self) -> None:
+        try:
+            self._identity = await self._state.gate.identify(self._request, Needs.IDENTITY)
         except WaterspoutError as error:
             self._refuse(error)
             self._linger()
@@ -101,7 +123,7 @@ class InferExchange(HTTPMessageDelegate):
     def post(self) -> None:
         """Answer with all outputs, or those that were asked for; with the first error where a row fails."""
         state = self._state
-        model = self._model = state.repository.get(*[_decode(part) for part in self._place])
+        model = self._model = state.usable_by(self._identity).get(*[_decode(part) for part in self._place])
         if state.draining:
             raise ShuttingDown("the server is shutting down")
         request, body, is_raw = self._read()
@@ -110,6 +132,7 @@ class InferExchange(HTTPMessageDelegate):
         timeout, priority = read_schedule(request)
         most = model.max_queue_size
         rows, shapes = read_raw(body, model.spec, most) if is_raw else read_rows(request, body, model.spec, most)
+        self._pay(model.name, len(rows), len(body))
         state.past_events += len(rows)
         now = self._started_at = _monotonic()
         self._under_way = state.begin_request()
@@ -119,10 +142,26 @@ class InferExchange(HTTPMessageDelegate):
         except WaterspoutError as error:
             self.refuse(error)
 
+    def _pay(self, model: str, rows: int, size: int) -> None:
+        """Count the rows of a request of `size` bytes. Raises `RateLimited`."""
+        state = self._state
+        if state.accounts is not None:
+            name = None if self._identity is None else self._identity.name
+            now = _monotonic()
+            account = state.accounts.open_request(name, state.gate.client_address(self._request), now)
+            account.take_events(rows, size, now)
+            self._account = account
+            tally = self._tally = account.tally(model)
+            tally.events += rows
+            tally.bytes += size
+
     def answer(self, outcomes: Sequence[Outcome]) -> None:
         """Send the outputs of all rows."""
         try:
             self._model.engine.stats.shared_rows += len(outcomes) - 1
+            if self._tally is not None:
+                self._tally.predictions += len(outcomes)
+                self._tally.compute_seconds += sum(result.run_seconds / result.size for result, _ in outcomes)
             self._send_outputs(outcomes)
         except WaterspoutError as error:
             self._refuse(error)
@@ -132,6 +171,8 @@ class InferExchange(HTTPMessageDelegate):
     def refuse(self, error: WaterspoutError) -> None:
         """Send the error of a row, which is the request's."""
         self._model.engine.stats.observe_failed_request(_monotonic() - self._started_at)
+        if self._tally is not None:
+            self._tally.errors += 1
         self._refuse(error)
 
     @property
@@ -173,12 +214,15 @@ class InferExchange(HTTPMessageDelegate):
 
     def _refuse(self, error: WaterspoutError) -> None:
         self._state.stats.errors[error.code] += 1
-        self._send_error(V2_STATUS[error.code], str(error), retry_after(error))
+        self._send_error(V2_STATUS[error.code], str(error), error_headers(error))
 
     def _break_down(self, error: Exception) -> None:
         """Tell of a fault of our own."""
-        log.error("a request could not be answered: %s", self._request.path[:200], exc_info=error)
-        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", {})
+        request = self._request
+        told = "a request could not be answered: %s %s"
+        log.error(told, request.method, request.path[:200], exc_info=error, extra=self._state.subjects(request))
+        found_by = {REQUEST_ID: request_id(request)}
+        self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error", found_by)
 
     def _send_error(self, status: HTTPStatus, text: str, headers: dict[str, str]) -> None:
         body = encode(ErrorMessage(text[:MAX_ERROR_LENGTH]))
@@ -188,8 +232,9 @@ class InferExchange(HTTPMessageDelegate):
         if self._is_over:
             return
         self._end()
-        headers |= COMMON_HEADERS
-        headers["Date"] = format_timestamp(time.time())
+        self._state.stats.requests[INFER, int(status)] += 1
+        headers |= self._state.headers(self._request)
+        headers["Date"] = _date(int(time.time()))
         headers["Content-Length"] = str(len(body))
         chunk = body if self._request.method != "HEAD" else None
         self._connection.write_headers(ResponseStartLine("", status, status.phrase), HTTPHeaders(headers), chunk)
@@ -203,9 +248,18 @@ class InferExchange(HTTPMessageDelegate):
 
     def _end(self) -> None:
         self._is_over = True
+        if self._account is not None:
+            self._account.close()
+            self._account = None
         if self._under_way is not None:
             self._state.end_request(self._under_way)
             self._under_way = None
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """Return a time as HTTP has it, which takes longer to write than a row takes to run."""
+    return format_timestamp(second)
 
 
 class InferDoor(Router):

@@ -22,7 +22,7 @@ class ModelsHandler(JsonHandler):
 
     def get(self, name: str | None = None, version: str | None = None) -> None:
         """Describe them; 404 where there is no such model or version."""
-        repository = self.state.repository
+        repository = self.models
         if name is None:
             self.query(frozenset())
             self.reply(Models(repository.describe_all()))

@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Final
 
 import tornado.web
 
-from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, no_such_path, phrase_of, retry_after
+from handlers.base import SERVER_NAME, SERVER_VERSION, STATUS, JsonHandler, error_headers, no_such_path, phrase_of
 from handlers.bounded_body import BoundedBodyHandler
+from handlers.request_id import REQUEST_ID, request_id
 from pipeline.codec import JSON, Codec
 from pipeline.errors import ConfigError, DeadlineExceeded, InvalidInput, ShuttingDown, WaterspoutError
 from pipeline.stream import MAX_ERROR_LENGTH
@@ -44,11 +45,13 @@ class V2Handler(JsonHandler):
         """Finish with an error as the body and the status that belongs to its code."""
         del codec
         self.state.stats.errors[error.code] += 1
-        self.set_headers(retry_after(error))
+        self.set_headers(error_headers(error))
         self._fail(V2_STATUS[error.code], str(error))
 
     def reply_refusal(self, status: int, raised: BaseException | None) -> None:
-        """Finish with an error of Tornado's own."""
+        """Finish with an error of Tornado's own; with one of ours, say by what id it is found in the log."""
+        if status >= 500:
+            self.set_header(REQUEST_ID, request_id(self.request))
         self._fail(status, phrase_of(status, raised))
 
     def _fail(self, status: int, text: str) -> None:
@@ -96,7 +99,7 @@ class ModelListHandler(V2Handler):
 
     def get(self) -> None:
         """Name all models that are ready."""
-        self.answer(ModelList(sorted({model.name for model in self.state.repository})))
+        self.answer(ModelList(sorted({model.name for model in self.models})))
 
 
 class ModelMetadataHandler(V2Handler):
@@ -104,7 +107,7 @@ class ModelMetadataHandler(V2Handler):
 
     def get(self, name: str, version: str | None = None) -> None:
         """Tell what the model takes and gives."""
-        repository = self.state.repository
+        repository = self.models
         self.answer(metadata(repository.get(name, version), repository.versions(name)))
 
 
@@ -113,7 +116,7 @@ class ModelReadyHandler(V2Handler):
 
     def get(self, name: str, version: str | None = None) -> None:
         """Say so."""
-        self.answer(ModelReady(self.state.repository.get(name, version).name, True))
+        self.answer(ModelReady(self.models.get(name, version).name, True))
 
 
 class ModelConfigHandler(V2Handler):
@@ -121,7 +124,7 @@ class ModelConfigHandler(V2Handler):
 
     def get(self, name: str, version: str | None = None) -> None:
         """Tell how the model is served."""
-        self.answer(configuration(self.state.repository.get(name, version)))
+        self.answer(configuration(self.models.get(name, version)))
 
 
 class StatisticsHandler(V2Handler):
@@ -129,7 +132,7 @@ class StatisticsHandler(V2Handler):
 
     def get(self, name: str | None = None, version: str | None = None) -> None:
         """Tell the counters of one model, or of all."""
-        repository = self.state.repository
+        repository = self.models
         models = list(repository) if name is None else [repository.get(name, version)]
         now, epoch = time.monotonic(), time.time()
         self.answer(Statistics([statistics(model, now, epoch) for model in models]))
@@ -143,7 +146,7 @@ class RepositoryIndexHandler(V2Handler, BoundedBodyHandler):
         if self._finished:
             return
         asked = decode_index(self.body.take_plain(self.request.headers))
-        entries = [index_entry(info) for info in self.state.repository.index()]
+        entries = [index_entry(info) for info in self.models.index()]
         self.answer([entry for entry in entries if entry.state == "READY" or not asked.ready])
 
 

@@ -7,19 +7,27 @@ from typing import Any, Final
 
 import msgspec
 
-from handlers.base import SERVER_VERSION, STATUS, JsonHandler, ServerState
+from handlers.access import Needs
+from handlers.base import SERVER_VERSION, STATUS, JsonHandler
 from handlers.doors import Door, Operation
 from handlers.open_inference import V2_STATUS
+from handlers.state import ServerState
 from pipeline.alerts import MAX_RECENT
+from pipeline.errors import Forbidden, Unauthenticated
 from pipeline.messages import Failure
 from pipeline.v2_messages import ErrorMessage
 
+_BEARER: Final = "An API key or token (JWT); needed where the server has credentials configured."
 _REFERENCE: Final = "#/components/schemas/{name}"
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "model": {"type": "string", "minLength": 1},
     "file": {"type": "string", "minLength": 1},
     "version": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "key": {"type": "string", "maxLength": 256},
+    "since": {"type": "string", "format": "date-time"},
+    "until": {"type": "string", "format": "date-time"},
+    "session": {"type": "string", "minLength": 1},
+    "identity": {"type": "string", "minLength": 1, "maxLength": 128},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RECENT},
     "timings": {"type": "string", "enum": ["0", "1"]},
     "tensors": {"type": "string", "enum": ["bin", "list"]},
@@ -47,7 +55,10 @@ def document(doors: Sequence[Door]) -> dict[str, Any]:
             }
             for door in described
         },
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}},
+        },
     }
 
 
@@ -90,7 +101,11 @@ def _operation(door: Door, method: str, operation: Operation, schemas: Mapping[A
             "content": _content(operation.takes, schemas),
         }
     status_of = V2_STATUS if door.speaks_v2 else STATUS
-    wrong = {error.code: status_of[error.code] for error in operation.errors}
+    errors = operation.errors
+    if door.needs is not Needs.NOTHING:
+        described["security"] = [{"bearer": []}, {}]
+        errors += (Unauthenticated, Forbidden)
+    wrong = {error.code: status_of[error.code] for error in errors}
     error = {media_type: _error_type(door) for media_type in operation.gives if media_type in _ERRORS_IN}
     content = _content(error or {"application/json": _error_type(door)}, schemas)
     for status in sorted(set(wrong.values())):
@@ -122,9 +137,9 @@ def _first_line(method: Any) -> str:
 class OpenApiHandler(JsonHandler):
     """`GET /openapi.json`."""
 
-    def initialize(self, state: ServerState, description: bytes) -> None:  # type: ignore[override]
+    def initialize(self, state: ServerState, needs: Needs, description: bytes) -> None:  # type: ignore[override]
         """Take the document too, which is made once."""
-        super().initialize(state)
+        super().initialize(state, needs)
         self._description = description
 
     def get(self) -> None:

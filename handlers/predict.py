@@ -53,6 +53,9 @@ class _Answers:
     def close(self, code: int, reason: str = "") -> None:
         """Do nothing: a request is not kept open."""
 
+    def authenticate(self, token: str) -> None:
+        """Do nothing: a request has its credential in its header."""
+
 
 class PredictHandler(BoundedBodyHandler):
     """One event or a list of events; windows do not outlive the request."""
@@ -69,12 +72,14 @@ class PredictHandler(BoundedBodyHandler):
         codec = codec_for(self.request.headers.get("Content-Type", ""))
         query = self.query(PARAMETERS)
         version = query.get("version")
-        state.repository.get(name, version)
+        models = state.usable_by(self.identity)
+        models.get(name, version)
         options = dataclasses.replace(
             self.session_options(query), max_in_flight=MAX_MESSAGES_PER_FRAME, max_malformed=MAX_MESSAGES_PER_FRAME + 1
         )
         answers = self._answers = _Answers()
-        self._session = session = Session(state.repository, answers, options, state.budget, name, version)
+        account = self.open_account(is_socket=False)
+        self._session = session = Session(models, answers, options, state.budget, name, version, account)
         if state.draining:
             session.drain()
         payload = self.body.take()
@@ -83,6 +88,8 @@ class PredictHandler(BoundedBodyHandler):
                 await self._answer(session, answers, payload, codec)
         finally:
             session.close()
+            if account is not None:
+                account.close()
             state.past_events += session.event_count
 
     def on_connection_close(self) -> None:
@@ -125,7 +132,6 @@ class PredictHandler(BoundedBodyHandler):
     async def _stream(self, session: Session, answers: _Answers, is_sse: bool) -> None:
         """Write each answer as soon as it is there."""
         self.set_header("Content-Type", _SSE if is_sse else _NDJSON)
-        self.set_header("Cache-Control", "no-store")
         while True:
             fresh = answers.fresh
             answers.forget()

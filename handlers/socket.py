@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from enum import Enum
+from logging import DEBUG
 from typing import Any, Final, cast
 
 from handlers.frames import (
@@ -53,6 +55,8 @@ class WebSocketConnection:
         "_ticks_left",
         "_told_closed",
         "_waits",
+        "is_made",
+        "opened_at",
         "transport",
     )
 
@@ -66,6 +70,8 @@ class WebSocketConnection:
         self._stalled = -1  # ticks since the write buffer passed its high-water mark; -1: it is below
         self._ticks_left = 0  # until a hanging close is cut
         self._told_closed = False
+        self.opened_at = time.monotonic()
+        self.is_made = False
         self._waits = False  # for its next turn
         self._corked: list[bytes] | None = None  # frames that are held back
         self.transport: asyncio.Transport
@@ -74,9 +80,27 @@ class WebSocketConnection:
         return f"<{type(self).__name__} {self._state.name} quiet={self._quiet} stalled={self._stalled}>"
 
     @property
+    def name(self) -> str:
+        """The session's id."""
+        raise NotImplementedError
+
+    def describe(self) -> Any:
+        """Return what operators are told (`SessionInfo`)."""
+        raise NotImplementedError
+
+    @property
     def event_count(self) -> int:
         """How many events came on this socket."""
         return 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return True
+
+    def admits_control(self) -> bool:
+        """Return whether the client may send another ping or pong."""
+        return True
 
     def live_streams(self) -> list[Any]:
         """Return the `Stream`s of this socket."""
@@ -127,6 +151,7 @@ class WebSocketConnection:
         """Begin the closing handshake; the connection is cut if the peer does not finish it in time."""
         if self._state is not _OPEN:
             return
+        self._heartbeat.closes[int(code)] += 1
         self._begin_close(State.CLOSING, encode_close(code, reason))
 
     def go_away(self, reason: str) -> None:
@@ -157,6 +182,7 @@ class WebSocketConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        self.is_made = True
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         transport.set_write_buffer_limits(high=min(_HIGH_WATER, self._max_write_bytes))
         self._shard = self._heartbeat.add(self)
@@ -177,7 +203,7 @@ class WebSocketConnection:
         except ProtocolViolation as violation:
             self._fail(violation)
         except Exception:
-            log.exception("a message could not be handled")
+            log.exception("a message could not be handled", extra={"session": self.name})
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
         if decoder.is_spent and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -204,6 +230,8 @@ class WebSocketConnection:
         self._state = State.FINISHED
         self._heartbeat.discard(self, self._shard)
         self._tell_closed()
+        if log.isEnabledFor(DEBUG):
+            log.debug("closed after %d events", self.event_count, extra={"session": self.name})
 
     def _go_on(self) -> None:
         """Read again, unless what was read has to wait for its turn, or the client does not read."""
@@ -222,6 +250,11 @@ class WebSocketConnection:
             self._go_on()
 
     def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.CLOSE:
+            pass
+        elif not self.admits_control():
+            self.close(CloseCode.TOO_MANY_REQUESTS, "too many control frames")
+            return
         if opcode == Opcode.PING:
             self.send(Opcode.PONG, payload)
         elif opcode == Opcode.CLOSE:
@@ -232,6 +265,7 @@ class WebSocketConnection:
 
     def _fail(self, violation: ProtocolViolation) -> None:
         if self._state is _OPEN:
+            self._heartbeat.closes[int(violation.code)] += 1
             self._begin_close(State.FINISHED, encode_close(violation.code, violation.reason))
         self._state = State.FINISHED
         if self.transport.can_write_eof():

@@ -2,26 +2,28 @@
 
 import asyncio
 import os
+import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from handlers.base import JsonHandler, ServerState
+from handlers.access import check_topics
+from handlers.base import RECONNECT_IN_MS, JsonHandler
 from handlers.heartbeat import Heartbeat
-from handlers.takeover import keep_fresh, take_over
+from handlers.state import ServerState
+from handlers.takeover import address_of, keep_fresh, take_over
+from pipeline.admin_messages import SessionInfo
 from pipeline.audience import Choice
 from pipeline.codec import JSON
 from pipeline.errors import InvalidMessage, ShuttingDown
+from pipeline.identity import Identity
 from pipeline.messages import Goaway
 from pipeline.topics import ALERTS, STATS, read_patterns
 from pipeline.watch_messages import DEFAULT_HZ, Subscribe
 
 _PARAMETERS: Final = frozenset(("topics", "hz", "inputs"))
-_RECONNECT_IN_MS: Final = 1000
 _QUIET_TICKS: Final = 15  # after which a comment keeps proxies from closing
 _RUN: Final = os.urandom(4).hex()  # an id of another run of the server means nothing here
-_HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
-    b"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nretry: %d\n\n" % _RECONNECT_IN_MS
-)
+_HEADERS: Final = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Connection": "close"}
 
 
 class Events:
@@ -50,14 +52,20 @@ class EventConnection:
     """A response that goes on until the client ends it (an `asyncio.Protocol`, and an `audience.Watcher`)."""
 
     event_count = 0
+    is_idle = True
 
-    def __init__(self, state: ServerState, wanted: Subscribe, since: int) -> None:
+    def __init__(self, state: ServerState, wanted: Subscribe, since: int, identity: Identity | None) -> None:
         self.format = ALERT_EVENTS if set(wanted.topics) <= {ALERTS, STATS} else EVENTS
         self._heartbeat: Heartbeat = state.heartbeat
         self._hub = state.hub
         self._wanted = wanted
         self._since = since
         self._shard = 0
+        self._identity = identity
+        self.forwarded_for = ""  # the client's address, where a trusted proxy stands before it
+        self._new_name = state.new_session_id
+        self._name = ""
+        self.opened_at = time.monotonic()
         self._quiet = 0  # ticks since something was sent
         self._stalled = -1  # ticks since the client stopped reading; -1: it reads
         self._transport: asyncio.Transport
@@ -107,6 +115,20 @@ class EventConnection:
         name = message.__struct_config__.tag
         self.deliver(b"event: %b\ndata: %b\n\n" % (str(name).encode(), JSON.encode(message)))
 
+    @property
+    def name(self) -> str:
+        """The session's id, made when somebody asks."""
+        self._name = self._name or self._new_name()
+        return self._name
+
+    def describe(self) -> SessionInfo:
+        """Return what operators are told."""
+        seconds = round(time.monotonic() - self.opened_at, 3)
+        whose = None if self._identity is None else self._identity.name
+        topics = sorted(self._wanted.topics)
+        address = self.forwarded_for or address_of(self._transport)
+        return SessionInfo(self.name, "events", whose, address, seconds, topics=topics)
+
     def live_streams(self) -> list[Any]:
         """Return nothing: no events come here."""
         return []
@@ -115,7 +137,9 @@ class EventConnection:
         """Take note that one heartbeat interval has passed."""
         del now
         self._quiet += 1
-        if self._stalled >= 0:
+        if self._identity is not None and not self._identity.is_valid(time.time()):
+            self._transport.close()
+        elif self._stalled >= 0:
             self._stalled += 1
             if self._stalled > self._heartbeat.slow_after:
                 self.abort()
@@ -124,7 +148,7 @@ class EventConnection:
 
     def go_away(self, reason: str) -> None:
         """Announce the end."""
-        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+        self.tell(Goaway(reason, RECONNECT_IN_MS))
 
     def close(self, code: int, reason: str = "") -> None:
         """End the response."""
@@ -138,6 +162,8 @@ class EventConnection:
 
 class EventsHandler(JsonHandler):
     """`GET /v1/watch/sse?topics=...`, where `topics` may be given several times."""
+
+    takes_tickets = True
 
     async def get(self) -> None:
         """Check what is asked for, then go on for as long as the client listens."""
@@ -157,8 +183,17 @@ class EventsHandler(JsonHandler):
             raise InvalidMessage(f"hz: expected a number, got {query['hz'][:100]!r}") from error
         wanted = JSON.check_order(fields, Subscribe)
         read_patterns(wanted.topics)
-        connection = EventConnection(self.state, wanted, _position_of(self.request.headers.get("Last-Event-ID", "")))
-        await take_over(self.detach(), _HEAD, connection)
+        check_topics(self.identity, wanted.topics)
+        since = _position_of(self.request.headers.get("Last-Event-ID", ""))
+        connection = EventConnection(self.state, wanted, since, self.identity)
+        connection.forwarded_for = self.state.gate.forwarded_for(self.request)
+        await take_over(self.detach(), _head({**self.state.headers(self.request), **_HEADERS}), connection)
+
+
+def _head(headers: Mapping[str, str]) -> bytes:
+    """Return what comes before the events."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 200 OK\r\n{lines}\r\nretry: {RECONNECT_IN_MS}\n\n".encode("ascii")
 
 
 def _position_of(event_id: str) -> int:

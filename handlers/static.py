@@ -7,6 +7,7 @@ from typing import Final
 import tornado.web
 
 from handlers.base import JsonHandler
+from handlers.headers import PAGE_HEADERS
 
 _ROOT: Final = Path(__file__).parents[1]
 _PAGE: Final = _ROOT / "static"
@@ -39,7 +40,6 @@ class FilesHandler(JsonHandler):
             raise tornado.web.HTTPError(404, "no such file")
         self.set_header("Content-Type", media_type)
         self.set_header("Cache-Control", "no-cache")
-        self.set_header("Referrer-Policy", "no-referrer")
         self.finish(path.read_bytes())
 
 
@@ -48,6 +48,7 @@ class DashboardHandler(FilesHandler):
 
     def get(self) -> None:
         """Write the page and the policy that binds it."""
+        self.set_headers(PAGE_HEADERS)
         self.set_header("Content-Security-Policy", policy(self.request.host))
         self.send_file(_PAGE / "index.html")
 

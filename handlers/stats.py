@@ -1,6 +1,8 @@
 """`GET /v1/stats`: the value of `$stats` for those without a WebSocket."""
 
+from handlers.access import check_topics
 from handlers.base import JsonHandler
+from pipeline.topics import STATS
 
 
 class StatsHandler(JsonHandler):
@@ -12,5 +14,5 @@ class StatsHandler(JsonHandler):
     async def get(self) -> None:
         """Tell what the server does now."""
         self.query(frozenset())
-        self.set_header("Cache-Control", "no-store")
+        check_topics(self.identity, [STATS])
         self.reply(await self.state.pulse.read())

@@ -3,28 +3,29 @@
 import time
 from typing import Any, Final
 
-from handlers.base import SERVER_NAME, ServerState
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME
 from handlers.frames import Opcode
-from handlers.socket import WebSocketConnection
+from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
-from pipeline.errors import DecodedForAnother, InvalidMessage
+from pipeline.errors import DecodedForAnother, Forbidden, InvalidMessage, WaterspoutError
 from pipeline.interfaces import SessionOptions
-from pipeline.messages import Failure, Goaway, Limits, ModelInfo, ServerMessage, Welcome
+from pipeline.messages import Failure, Goaway, Limits, ServerMessage, Welcome
 from pipeline.session import Session
 from pipeline.stream import encode_unencodable
 
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("version", "key", "timings", "reply", "overflow", "tensors"))
-_RECONNECT_IN_MS: Final = 1000
 _monotonic: Final = time.monotonic
 
 
-class StreamConnection(WebSocketConnection):
+class StreamConnection(IdentifiedConnection):
     """A WebSocket and its session."""
 
-    __slots__ = ("_codec", "_last_codec", "_name", "_server", "_session", "_welcome")
+    __slots__ = ("_codec", "_last_codec", "_model", "_session", "_version")
 
     def __init__(
         self,
@@ -33,46 +34,63 @@ class StreamConnection(WebSocketConnection):
         codec: Codec | None,
         model: str | None = None,
         version: str | None = None,
+        identity: Any = None,
+        account: Account | None = None,
     ) -> None:
-        settings = server.settings
-        super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
-        self._server = server
+        super().__init__(server, identity, account)
         self._codec = codec  # None: no subprotocol, each frame tells
         self._last_codec = codec or JSON
-        self._session = Session(server.repository, self, options, server.budget, model, version)
-        self._welcome: Welcome | None = None
-        self._name = ""
+        self._session = Session(
+            server.permitted(self._may_predict), self, options, server.budget, model, version, account
+        )
+        self._model = model
+        self._version = version
 
-    @property
-    def name(self) -> str:
-        """The session's id, made when somebody asks."""
-        if not self._name:
-            self._name = self._server.new_session_id()
-        return self._name
+    def describe(self) -> Any:
+        """Return what operators are told, with what the session has."""
+        info = super().describe()
+        info.in_flight = self._session.in_flight
+        info.keys = self._session.key_count
+        return info
 
     def live_streams(self) -> list[Any]:
         """Return the streams of the session."""
         return list(self._session.streams())
 
-    def opened(self) -> None:
-        """Welcome a client that chose a subprotocol."""
-        if self._welcome is not None and self._codec is not None:
-            self.send_message(self._welcome, self._codec)
-            self._welcome = None
+    def welcome(self) -> None:
+        """Welcome a client that chose a subprotocol; who was a guest until now may have asked for what he may not."""
+        server, model = self.server, self._model
+        models = server.permitted(self._may_predict)
+        try:
+            infos = models.describe_all() if model is None else [models.describe(model, self._version)]
+            if model is not None:
+                models.get(model, self._version)
+        except WaterspoutError as error:
+            self.refuse(error)
+            return
+        codec = self._codec
+        if codec is not None:
+            limits = Limits(server.settings.max_message_bytes, server.settings.max_in_flight)
+            one, all_of_them = (None, infos) if model is None else (infos[0], None)
+            self.send_message(Welcome(SERVER_NAME, self.name, limits, model=one, models=all_of_them), codec)
 
-    def welcome_with(self, models: list[ModelInfo]) -> None:
-        """Prepare the welcome."""
-        server, single = self._server, len(models) == 1 and self._session.is_single
-        self._welcome = Welcome(
-            SERVER_NAME,
-            self.name,
-            Limits(server.settings.max_message_bytes, server.settings.max_in_flight),
-            model=models[0] if single else None,
-            models=None if single else models,
-        )
+    def permit(self) -> None:
+        """Close a socket that uses what its new credential does not allow, and count for that from now on."""
+        self._session.recount()
+        for stream in self._session.streams():
+            if not self._may_predict(stream.route.name):
+                self.refuse(Forbidden(f"model: the credential's scopes do not allow {stream.route.name!r}"))
+                return
+
+    def tell(self, message: Any) -> None:
+        """Send what belongs to no event."""
+        self.send_message(message, self._last_codec)
 
     def message_received(self, opcode: int, payload: bytes) -> None:
         """Give the message to the session."""
+        if self.identity is None:
+            self.hear_guest(opcode, payload)
+            return
         codec = self._codec
         if codec is None:
             codec = self._last_codec = JSON if opcode == _TEXT else MSGPACK
@@ -89,7 +107,7 @@ class StreamConnection(WebSocketConnection):
             is_event = False
         if is_event:
             try:
-                session.accept(event, codec, _monotonic())
+                session.accept(event, codec, _monotonic(), len(payload))
             except DecodedForAnother:
                 is_event = False
         if not is_event:
@@ -99,7 +117,7 @@ class StreamConnection(WebSocketConnection):
         """Send one message of the session."""
         del seq
         if type(message) is Failure:
-            self._server.stats.errors[message.error.code] += 1
+            self.server.stats.errors[message.error.code] += 1
         try:
             payload = codec.encode(message)
         except Exception as error:
@@ -111,34 +129,43 @@ class StreamConnection(WebSocketConnection):
         """How many events came."""
         return self._session.event_count
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that came was answered."""
+        return self._session.in_flight == 0
+
     def go_away(self, reason: str) -> None:
         """Announce the end and refuse further events; what is in flight is still answered."""
         self._session.drain()
-        self.send_message(Goaway(reason, _RECONNECT_IN_MS), self._last_codec)
+        self.send_message(Goaway(reason, RECONNECT_IN_MS), self._last_codec)
 
     def tick(self, now: float) -> None:
         """Take note that one heartbeat interval has passed."""
         super().tick(now)
         self._session.evict_idle(now)
 
+    def _may_predict(self, model: str) -> bool:
+        return self.identity is not None and bool(self.identity.scopes.may_predict(model))
+
     def closed(self) -> None:
         """Cancel what is in flight."""
         self._session.close()
-        self._server.past_events += self._session.event_count
+        self.server.past_events += self._session.event_count
 
 
 class StreamHandler(UpgradeHandler):
     """`GET /v1/models/{model}/stream` and, without a model, `GET /v1/stream`."""
 
+    admits_guests = True
+
     async def get(self, *path: str) -> None:
         """Refuse an unknown model before the upgrade; else upgrade."""
-        repository = self.state.repository
         self._model = model = path[0] if path else None
         query = self.query(_PARAMETERS)
         self._version = query.get("version")
-        if model is not None:
-            repository.get(model, self._version)
-        elif self._version is not None:
+        if model is not None and self.identity is not None:
+            self.state.usable_by(self.identity).get(model, self._version)
+        elif model is None and self._version is not None:
             raise InvalidMessage("version: needs a model in the path")
         self._options = self.session_options(query)
         await super().get()
@@ -147,12 +174,7 @@ class StreamHandler(UpgradeHandler):
         """Return the first offered encoding."""
         return next((name for name in offered if name in CODECS), None)
 
-    def make_connection(self, subprotocol: str | None) -> StreamConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> StreamConnection:
         """Return a connection with a new session."""
         codec = CODECS[subprotocol] if subprotocol else None
-        connection = StreamConnection(self.state, self._options, codec, self._model, self._version)
-        if codec is not None:
-            repository = self.state.repository
-            one = [repository.describe(self._model, self._version)] if self._model else None
-            connection.welcome_with(repository.describe_all() if one is None else one)
-        return connection
+        return StreamConnection(self.state, self._options, codec, self._model, self._version, self.identity, account)

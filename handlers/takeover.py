@@ -8,10 +8,7 @@ from typing import Any, Protocol, cast
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
-try:
-    import uvloop
-except ImportError:  # platforms without it
-    uvloop = None  # type: ignore[assignment]
+from handlers.speedups import uvloop
 
 _CHUNK = 65536
 _BACKLOG = 131072  # bytes
@@ -42,6 +39,12 @@ def keep_fresh(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BACKLOG)
+
+
+def address_of(transport: asyncio.Transport) -> str:
+    """Return the address at the other end; empty once it is gone."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 async def take_over(stream: IOStream, response: bytes, connection: Connection) -> None:

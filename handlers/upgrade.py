@@ -2,22 +2,28 @@
 
 import base64
 import binascii
-from urllib.parse import urlsplit
+import logging
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketProtocol13
 
 from handlers.base import JsonHandler
-from handlers.socket import WebSocketConnection
+from handlers.credentials import protocols
+from handlers.identified import IdentifiedConnection
 from handlers.takeover import take_over
+from pipeline.accounts import Account
 from pipeline.codec import JSON
+
+log = logging.getLogger(__name__)
 
 
 class UpgradeHandler(JsonHandler):
     """A door that becomes a WebSocket. Subclasses say with what connection."""
 
-    def make_connection(self, subprotocol: str | None) -> WebSocketConnection:
-        """Return the connection for this request. Raises a `WaterspoutError` to refuse it."""
+    takes_tickets = True
+
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> IdentifiedConnection:
+        """Return the connection for this request, which the account is for. Raises a `WaterspoutError` to refuse it."""
         raise NotImplementedError
 
     def select_subprotocol(self, offered: list[str]) -> str | None:
@@ -38,9 +44,16 @@ class UpgradeHandler(JsonHandler):
             self.reply({"error": body}, JSON, status)
             return
         headers = self.request.headers
-        offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        offered = protocols(headers.get("Sec-WebSocket-Protocol", ""))
         subprotocol = self.select_subprotocol(offered)
-        connection = self.make_connection(subprotocol)
+        account = self.open_account(is_socket=True)
+        try:
+            connection = self.make_connection(subprotocol, account)
+        except BaseException:
+            if account is not None:
+                account.close()
+            raise
+        connection.forwarded_for = self.state.gate.forwarded_for(self.request)
         accept = WebSocketProtocol13.compute_accept_value(headers["Sec-WebSocket-Key"])
         chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         response = (
@@ -49,7 +62,12 @@ class UpgradeHandler(JsonHandler):
         )
         stream = self.detach()
         self.state.stats.sockets_opened += 1
+        if log.isEnabledFor(logging.DEBUG):
+            subjects = self.state.subjects(self.request)
+            log.debug("opened %s", self.request.path[:200], extra={**subjects, "session": connection.name})
         await take_over(stream, response.encode("ascii"), connection)
+        if account is not None and not connection.is_made:  # the client has gone again
+            account.close()
 
     def _problem(self) -> tuple[int, str] | None:
         """Return status and message of what is wrong with the request."""
@@ -66,21 +84,11 @@ class UpgradeHandler(JsonHandler):
             return 426, "Sec-WebSocket-Version: expected 13"
         if not _is_nonce(headers.get("Sec-WebSocket-Key", "")):
             return 400, "Sec-WebSocket-Key: expected 16 bytes in base64"
-        if not self._is_origin_allowed():
+        if not self.state.gate.is_origin_allowed(self.request):
             return 403, "Origin: this page may not connect here (allowed_origins)"
         if _has_early_bytes(self._stream()):
             return 400, "bytes came before the handshake was answered"
         return None
-
-    def _is_origin_allowed(self) -> bool:
-        """Let a page of this server's own origin in, any listed one, and clients that are no page."""
-        origin = self.request.headers.get("Origin")
-        if origin is None or origin in self.state.settings.allowed_origins:
-            return True
-        try:
-            return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
-        except ValueError:
-            return False
 
     def _stream(self) -> IOStream:
         stream: IOStream = self.request.connection.stream  # type: ignore[union-attr]

@@ -2,11 +2,14 @@
 
 from typing import Any, Final
 
-from handlers.base import SERVER_NAME, ServerState, choice_of
+from handlers.access import check_topics
+from handlers.base import RECONNECT_IN_MS, SERVER_NAME, choice_of
 from handlers.frames import Opcode, encode_frame
-from handlers.socket import WebSocketConnection
+from handlers.identified import IdentifiedConnection
+from handlers.state import ServerState
 from handlers.takeover import keep_fresh
 from handlers.upgrade import UpgradeHandler
+from pipeline.accounts import Account
 from pipeline.audience import Choice
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
 from pipeline.errors import CloseCode, InvalidMessage, WaterspoutError
@@ -26,7 +29,6 @@ from pipeline.watch_messages import (
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("tensors",))
-_RECONNECT_IN_MS: Final = 1000
 _MAX_MALFORMED: Final = 100  # in a row
 
 
@@ -56,15 +58,17 @@ MSGPACK_FRAMES: Final = Frames(MSGPACK, lists=False)
 MSGPACK_LISTS: Final = Frames(MSGPACK, lists=True)
 
 
-class WatchConnection(WebSocketConnection):
+class WatchConnection(IdentifiedConnection):
     """A WebSocket that watches (an `audience.Watcher`)."""
 
-    __slots__ = ("_chosen", "_has_subscribed", "_lists", "_malformed", "_server", "format")
+    kind = "watch"
 
-    def __init__(self, server: ServerState, codec: Codec | None, *, lists: bool) -> None:
-        settings = server.settings
-        super().__init__(server.heartbeat, settings.max_message_bytes, settings.max_write_bytes)
-        self._server = server
+    __slots__ = ("_chosen", "_has_subscribed", "_lists", "_malformed", "format")
+
+    def __init__(
+        self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any, account: Account | None
+    ) -> None:
+        super().__init__(server, identity, account)
         self._lists = lists
         self._chosen = codec  # None: no subprotocol, the first frame tells
         self._malformed = 0
@@ -72,16 +76,23 @@ class WatchConnection(WebSocketConnection):
         self.format = self._format_of(codec or JSON)
 
     def opened(self) -> None:
-        """Welcome a client that chose a subprotocol."""
+        """Get ready to send."""
         keep_fresh(self.transport)
+        super().opened()
+
+    def welcome(self) -> None:
+        """Welcome a client that chose a subprotocol."""
         if self._chosen is not None:
-            server = self._server
+            server = self.server
             limits = WatchLimits(server.settings.max_message_bytes, MAX_PATTERNS)
-            models = server.repository.describe_all()
-            self.tell(WatchWelcome(SERVER_NAME, server.new_session_id(), limits, models))
+            models = server.visible_to(self.identity).describe_all()
+            self.tell(WatchWelcome(SERVER_NAME, self.name, limits, models))
 
     def message_received(self, opcode: int, payload: bytes) -> None:
         """Do what the client orders."""
+        if self.identity is None:
+            self.hear_guest(opcode, payload)
+            return
         codec = self._chosen
         if codec is None:
             codec = JSON if opcode == _TEXT else MSGPACK
@@ -89,17 +100,19 @@ class WatchConnection(WebSocketConnection):
                 self.format = self._format_of(codec)
         elif codec.is_text is not (opcode == _TEXT):
             kind = "text" if codec.is_text else "binary"
-            self._refuse(InvalidMessage(f"expected {kind} frames on a {codec.subprotocol} socket"), is_malformed=True)
+            self._refuse_order(
+                InvalidMessage(f"expected {kind} frames on a {codec.subprotocol} socket"), is_malformed=True
+            )
             return
         for order in codec.decode_orders(payload):
             if isinstance(order, Refused):
-                self._refuse(order.error, is_malformed=True)
+                self._refuse_order(order.error, is_malformed=True)
                 continue
             try:
                 self._obey(order)
                 self._malformed = 0
             except WaterspoutError as error:
-                self._refuse(error, is_malformed=False)
+                self._refuse_order(error, is_malformed=False)
 
     def deliver(self, payload: bytes) -> None:
         """Send a packed frame."""
@@ -110,41 +123,75 @@ class WatchConnection(WebSocketConnection):
         codec = self.format.codec
         self.send(_TEXT if codec.is_text else _BINARY, codec.encode(message))
 
+    def describe(self) -> Any:
+        """Return what operators are told, with what is watched."""
+        info = super().describe()
+        info.topics = sorted(self.server.hub.patterns_of(self))
+        return info
+
+    def permit(self) -> None:
+        """Close a socket that watches what its new credential does not allow."""
+        try:
+            check_topics(self.identity, sorted(self.server.hub.patterns_of(self)))
+        except WaterspoutError as error:
+            self.refuse(error)
+
     def go_away(self, reason: str) -> None:
         """Announce the end."""
-        self.tell(Goaway(reason, _RECONNECT_IN_MS))
+        self.tell(Goaway(reason, RECONNECT_IN_MS))
 
     def pause_writing(self) -> None:
         """Send nothing to a client that does not read."""
         super().pause_writing()
-        self._server.hub.pause(self)
+        self.server.hub.pause(self)
 
     def resume_writing(self) -> None:
         """Go on with the latest of everything."""
         super().resume_writing()
-        self._server.hub.resume(self)
+        self.server.hub.resume(self)
 
     def closed(self) -> None:
         """Watch no more."""
-        self._server.hub.leave(self)
+        self.server.hub.leave(self)
 
     def _format_of(self, codec: Codec) -> Frames:
         return JSON_FRAMES if codec.is_text else MSGPACK_LISTS if self._lists else MSGPACK_FRAMES
 
     def _obey(self, order: WatchOrder) -> None:
-        hub = self._server.hub
+        hub = self.server.hub
         if isinstance(order, Subscribe):
+            check_topics(self.identity, order.topics)
+            self._pay_for(order.topics)
             hub.subscribe(self, order.topics, order.hz, inputs=order.inputs)
             self._has_subscribed = True
             self.tell(Subscribed(order.topics, order.hz, order.inputs))
         elif isinstance(order, Unsubscribe):
+            had = len(hub.patterns_of(self))
             hub.unsubscribe(self, order.topics)
+            if self.account is not None:
+                self.account.meter.give_subscriptions(had - len(hub.patterns_of(self)))
             self.tell(Unsubscribed(order.topics))
         elif isinstance(order, Ping):
             self.tell(Pong(order.t))
+        else:
+            self.authenticate(order.token)
 
-    def _refuse(self, error: WaterspoutError, *, is_malformed: bool) -> None:
-        self._server.stats.errors[error.code] += 1
+    def _pay_for(self, patterns: list[str]) -> None:
+        """Count patterns that are new. Raises `RateLimited`; none is counted then."""
+        account = self.account
+        if account is None:
+            return
+        taken = 0
+        try:
+            for _ in set(patterns) - self.server.hub.patterns_of(self):
+                account.meter.take_subscription()
+                taken += 1
+        except WaterspoutError:
+            account.meter.give_subscriptions(taken)
+            raise
+
+    def _refuse_order(self, error: WaterspoutError, *, is_malformed: bool) -> None:
+        self.server.stats.errors[error.code] += 1
         self.tell(Failure(error=error_body(error)))
         if is_malformed:
             self._malformed += 1
@@ -155,6 +202,8 @@ class WatchConnection(WebSocketConnection):
 class WatchHandler(UpgradeHandler):
     """`GET /v1/watch`."""
 
+    admits_guests = True
+
     async def get(self, *path: str) -> None:
         """Upgrade."""
         self._is_list = choice_of(self.query(_PARAMETERS), "tensors", ["bin", "list"]) == "list"
@@ -164,6 +213,7 @@ class WatchHandler(UpgradeHandler):
         """Return the first offered encoding."""
         return next((name for name in offered if name in CODECS), None)
 
-    def make_connection(self, subprotocol: str | None) -> WatchConnection:
+    def make_connection(self, subprotocol: str | None, account: Account | None) -> WatchConnection:
         """Return a connection that watches nothing yet."""
-        return WatchConnection(self.state, CODECS[subprotocol] if subprotocol else None, lists=self._is_list)
+        codec = CODECS[subprotocol] if subprotocol else None
+        return WatchConnection(self.state, codec, lists=self._is_list, identity=self.identity, account=account)

@@ -3,6 +3,8 @@
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+from pipeline.errors import InvalidInput
+
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
@@ -40,6 +42,11 @@ class BatchPolicy:
         lowest = 1 if self.priority_levels else 0
         if not lowest <= self.default_priority_level <= self.priority_levels:
             raise ValueError(f"default_priority_level: expected {lowest} to {self.priority_levels} (priority_levels)")
+
+    def check_priority(self, priority: int) -> None:
+        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
+        if self.priority_levels and priority > self.priority_levels:
+            raise InvalidInput(f"priority: expected 0 to {self.priority_levels}, got {priority}")
 
     def padded(self, rows: int) -> int:
         """Return the size of the run in which so many rows run."""

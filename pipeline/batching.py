@@ -7,6 +7,7 @@ from pipeline.batch_policy import BatchPolicy
 from pipeline.errors import ModelUnavailable, Overloaded
 from pipeline.fair_queue import FairQueue
 from pipeline.job import NEVER, Job
+from pipeline.queue_memory import UNBOUNDED, QueueMemory, bytes_of
 from pipeline.rings import source_of
 from pipeline.shares import room_of_share
 
@@ -25,25 +26,28 @@ class MicroBatcher:
     goes to a `FairQueue`, where each source has its turn; once that is empty, rows go to the list again.
 
     Bounds: `max_queue_size` rows wait at most. Once a full batch waits, each source has a share (`room_of_share`).
+    `memory` bounds the bytes of all queues that share it.
 
     Cancelled rows stay as dead entries until they are the majority, which makes `cancel` O(1) amortised
     and keeps the memory within twice `max_queue_size`.
     """
 
-    __slots__ = ("_dead", "_fair", "_limit", "_queue", "_short", "asleep", "next_deadline", "policy", "wake",
-                 "wake_earlier")  # fmt: skip
+    __slots__ = ("_dead", "_fair", "_limit", "_memory", "_queue", "_short", "asleep", "next_deadline", "policy",
+                 "wake", "wake_earlier")  # fmt: skip
 
     def __init__(
         self,
         policy: BatchPolicy,
         wake: Callable[[], object] = lambda: None,
         wake_earlier: Callable[[], object] = lambda: None,
+        memory: QueueMemory | None = None,
     ) -> None:
         self.policy = policy
         self.wake = wake
         self.wake_earlier = wake_earlier
         self.asleep = True
         self.next_deadline = NEVER  # no waiting row expires earlier
+        self._memory = memory or QueueMemory(UNBOUNDED, _ignore)
         self._limit = policy.max_queue_size
         self._queue: list[Job] = []
         self._dead = 0  # entries of the list that do not wait any more
@@ -62,11 +66,13 @@ class MicroBatcher:
     @property
     def room(self) -> int:
         """How many rows can still be offered by all sources together."""
-        return max(self._limit - len(self), 0)
+        return max(self._limit - len(self), 0) if self._memory.held <= self._memory.mark else 0
 
     def room_for(self, source: Any) -> int:
         """Return how many rows a source can offer now, one after the other."""
         waiting = len(self)
+        if self._memory.held > self._memory.mark:
+            return 0
         room = max(self._limit - waiting, 0)  # rows that were admitted may be above the limit
         if waiting >= self.policy.max_batch_size and self._queue:
             self._move_to_fair()  # in the list, sources are not told apart
@@ -76,14 +82,18 @@ class MicroBatcher:
     def offer(self, job: Job) -> None:
         """Queue a row.
 
-        Raises `Overloaded` when `max_queue_size` rows wait or the row's source holds its share, `ModelUnavailable`
-        after `close`; then nothing has changed.
+        Raises `Overloaded` when `max_queue_size` rows wait, the row's source holds its share, or all queues hold too
+        many bytes, `ModelUnavailable` after `close`; then nothing has changed.
         """
+        memory, size = self._memory, bytes_of(job.row)
+        if memory.held + size > memory.mark:
+            memory.check(size)
         queue = self._queue
         if len(queue) < self._short:
             queue.append(job)
         else:
             self._offer_fairly(job)
+        memory.held += size
         self._attend_to(job)
 
     def admit(self, job: Job) -> None:
@@ -95,7 +105,15 @@ class MicroBatcher:
         else:
             self._move_to_fair()
             self._fair.push(job)
+        memory, size = self._memory, bytes_of(job.row)
+        memory.held += size
+        if memory.held > memory.mark:
+            memory.remind()
         self._attend_to(job)
+
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait."""
+        return [job for job in self._queue if job.queued] + (self._fair.rows() if len(self._fair) else [])
 
     def close(self) -> None:
         """Refuse all further rows."""
@@ -106,6 +124,7 @@ class MicroBatcher:
         if not job.queued:
             return False
         job.queued = False
+        self._memory.held -= bytes_of(job.row)
         if len(self._fair):
             self._fair.remove(job)
             self._fair_is_empty()
@@ -146,9 +165,11 @@ class MicroBatcher:
                 self._queue = []
                 for job in queue:
                     job.queued = False
+                self._count_out(queue)
                 return queue
             self._move_to_fair()
         batch = fair.take(size)
+        self._count_out(batch)
         self._fair_is_empty()
         return batch
 
@@ -172,7 +193,15 @@ class MicroBatcher:
                 job.queued = False
             self._compact()
         self.next_deadline = self.earliest_deadline()
+        self._count_out(expired)
         return expired
+
+    def _count_out(self, jobs: list[Job]) -> None:
+        """Take note that rows do not wait any more."""
+        size = 0
+        for job in jobs:
+            size += bytes_of(job.row)
+        self._memory.held -= size
 
     def _attend_to(self, job: Job) -> None:
         """Wake whom a row that was queued concerns."""
@@ -227,3 +256,7 @@ def _is_mixed(jobs: list[Job]) -> bool:
 
 def _deadline_of(job: Job) -> float:
     return job.deadline
+
+
+def _ignore(call: Callable[[], None]) -> None:
+    """Do nothing: a bound that is never reached."""

@@ -68,6 +68,17 @@ class Catalogue:
         """Serve a model no more until `load` names it. Raises as `load` does."""
         raise NotImplementedError
 
+    async def hold_back(self, name: str) -> None:
+        """Let a model take no further rows; return when all that it had taken is answered. Raises `UnknownModel`."""
+        versions = self._versions_of(name)
+        versions.hold_back(is_held=True)
+        for model in versions.ready.values():
+            await model.engine.drained()
+
+    def resume(self, name: str) -> None:
+        """Let a model that was held back take rows again. Raises `UnknownModel`."""
+        self._versions_of(name).hold_back(is_held=False)
+
     async def drained(self) -> None:
         """Wait until no model has anything waiting or running."""
         while busy := [model for model in [*self, *self.retiring] if model.engine.is_busy]:

@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.fanout import Fanout
 from pipeline.gateway_link import GatewayLink
 from pipeline.hub import Hub
+from pipeline.queue_memory import QueueMemory
 from pipeline.redis_backbone import RedisBackbone
 from pipeline.redis_checks import RedisUnreachable, check
 from pipeline.remote_repository import RemoteRepository
@@ -33,7 +34,9 @@ LEAVE_SECONDS: Final = 2.0  # to say goodbye
 class Cluster:
     """The parts that `--redis` and `--role` add: a gateway's or a worker's, and watching across processes."""
 
-    def __init__(self, settings: Settings, url: str, stats: ServerStats, hub: Hub, desk: AlertDesk) -> None:
+    def __init__(
+        self, settings: Settings, url: str, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory
+    ) -> None:
         """Build the parts; needs a running loop. Raises `ConfigError` for what is no URL of a Redis."""
         try:
             self.backbone = RedisBackbone(url, settings.redis_prefix)
@@ -58,6 +61,7 @@ class Cluster:
                 desk,
                 shards=settings.shards,
                 patience=settings.worker_wait_seconds,
+                memory=memory,
             )
             self.collectors.append(GatewayCollector(self._link, self.repository))
 

@@ -47,11 +47,34 @@ class Scraped(Struct, tag=True, array_like=True):
     body: bytes
 
 
+class KeepTicket(Struct, tag=True, array_like=True):
+    """To the parent: a ticket was issued. It is answered once any process can redeem it."""
+
+    number: int
+    digest: str
+    record: bytes
+
+
+class TakeTicket(Struct, tag=True, array_like=True):
+    """To the parent: somebody shows a ticket."""
+
+    number: int
+    digest: str
+
+
+class Ticket(Struct, tag=True, array_like=True):
+    """To a process: whether the ticket was kept, or was there, and what it stands for."""
+
+    number: int
+    is_there: bool
+    record: bytes = b""
+
+
 class Drain(Struct, tag=True, array_like=True):
     """To a process: end, as SIGTERM does it."""
 
 
-Message = Ready | Refused | Tell | Told | Scrape | Scraped | Drain
+Message = Ready | Refused | Tell | Told | Scrape | Scraped | KeepTicket | TakeTicket | Ticket | Drain
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final = msgspec.msgpack.Decoder(Message)

@@ -5,19 +5,22 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pipeline.control_messages import (
     HEADER,
     SEAT,
     Drain,
+    KeepTicket,
     Message,
     Ready,
     Refused,
     Scrape,
     Scraped,
     Seat,
+    TakeTicket,
     Tell,
+    Ticket,
     Told,
     packed,
     seat_of,
@@ -26,7 +29,7 @@ from pipeline.control_messages import (
 from pipeline.errors import Overloaded, ShuttingDown
 from pipeline.merged_metrics import Family
 
-SCRAPE_SECONDS: Final = 2.0  # the parent waits for the other processes for less
+ANSWER_SECONDS: Final = 2.0  # the parent waits for the other processes for less
 MOST_SCRAPES: Final = 16  # at the same time: each costs every process
 FLUSH_SECONDS: Final = 1.0
 
@@ -70,8 +73,9 @@ class ParentLink:
         self._wire = wire
         self._drain = drain
         self._tell: Callable[[], list[Family]] = list
-        self._scrapes: dict[int, asyncio.Future[Scraped]] = {}
-        self._scrape_count = 0
+        self._answers: dict[int, asyncio.Future[Any]] = {}  # what is asked, by number
+        self._asked = 0
+        self._scrapes = 0  # that are under way
         self._is_up = True
         self._reading = asyncio.create_task(self._read())
 
@@ -96,20 +100,27 @@ class ParentLink:
 
         Raises `ShuttingDown` without a parent, and `Overloaded` if it does not answer or too many ask.
         """
-        if not self._is_up:
-            raise ShuttingDown("the parent of this process is gone")
-        if len(self._scrapes) >= MOST_SCRAPES:
+        if self._scrapes >= MOST_SCRAPES:
             raise Overloaded(f"more than {MOST_SCRAPES} ask for the metrics at the same time")
-        self._scrape_count += 1
-        number = self._scrape_count
-        future = self._scrapes[number] = asyncio.get_running_loop().create_future()
-        self._wire.send(Scrape(number, accept))
+        self._scrapes += 1
         try:
-            return await asyncio.wait_for(future, SCRAPE_SECONDS)
-        except TimeoutError as error:
-            raise Overloaded("the parent of this process does not answer") from error
+            answer: Scraped = await self._ask(lambda number: Scrape(number, accept))
         finally:
-            del self._scrapes[number]
+            self._scrapes -= 1
+        return answer
+
+    async def keep_ticket(self, digest: str, record: bytes) -> bool:
+        """Have any of the processes redeem a ticket from now on; return False where there are too many.
+
+        Raises `ShuttingDown` and `Overloaded` as `scrape` does.
+        """
+        answer: Ticket = await self._ask(lambda number: KeepTicket(number, digest, record))
+        return answer.is_there
+
+    async def take_ticket(self, digest: str) -> bytes | None:
+        """Return what a ticket stands for, to the first who asks. Raises as `keep_ticket` does."""
+        answer: Ticket = await self._ask(lambda number: TakeTicket(number, digest))
+        return answer.record if answer.is_there else None
 
     async def close(self) -> None:
         """Tell the last numbers, and part."""
@@ -117,17 +128,33 @@ class ParentLink:
         self._reading.cancel()
         await self._wire.close()
 
+    async def _ask(self, question: Callable[[int], Message]) -> Any:
+        """Return the parent's answer to a question, which is given its number."""
+        if not self._is_up:
+            raise ShuttingDown("the parent of this process is gone")
+        self._asked += 1
+        number = self._asked
+        future = self._answers[number] = asyncio.get_running_loop().create_future()
+        self._wire.send(question(number))
+        try:
+            return await asyncio.wait_for(future, ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise Overloaded("the parent of this process does not answer") from error
+        finally:
+            del self._answers[number]
+
     async def _read(self) -> None:
         async for message in self._wire.messages():
             match message:
                 case Tell():
                     self._wire.send(Told(self._tell()))
-                case Scraped(number=number) if number in self._scrapes and not self._scrapes[number].done():
-                    self._scrapes[number].set_result(message)
+                case Scraped(number=number) | Ticket(number=number):
+                    if (future := self._answers.get(number)) is not None and not future.done():
+                        future.set_result(message)
                 case Drain():
                     self._drain()
         self._is_up = False
-        for future in self._scrapes.values():
+        for future in self._answers.values():
             if not future.done():
                 future.set_exception(ShuttingDown("the parent of this process is gone"))
         self._drain()

@@ -27,7 +27,7 @@ def finish_all(jobs: list[Job], result: BatchResult) -> None:
         try:
             owner.finish(job, result, row)
         except Exception:
-            log.exception("an answer could not be delivered")
+            log.exception("an answer could not be delivered", extra={"session": getattr(outlet, "name", "")})
     if corked is not None:
         corked.uncork()
 
@@ -38,4 +38,5 @@ def fail_all(jobs: list[Job], error: WaterspoutError) -> None:
         try:
             job.owner.fail(job, error)
         except Exception:
-            log.exception("an error could not be delivered")
+            outlet = job.owner.outlet
+            log.exception("an error could not be delivered", extra={"session": getattr(outlet, "name", "")})

@@ -8,7 +8,9 @@ from typing import Any, Final, Protocol
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.delivery import fail_all, finish_all
-from pipeline.errors import DeadlineExceeded, InferenceFailed, InvalidInput, ModelUnavailable, WaterspoutError
+from pipeline.errors import DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
+from pipeline.idle import Idle
+from pipeline.queue_memory import QueueMemory
 from pipeline.results import BatchResult
 from pipeline.run_times import LinearRunTime, RunTimes
 from pipeline.slo import LatencySlo
@@ -60,6 +62,7 @@ class Engine:
         run_times: RunTimes | None = None,
         latency_slo: float = NEVER,
         wall_times: LinearRunTime | None = None,
+        memory: QueueMemory | None = None,
     ) -> None:
         self._runner = runner
         self._policy = policy
@@ -71,12 +74,15 @@ class Engine:
         self.caution = 1.0  # seconds from a surprise until then; twice as many the next time
         self._run_times = run_times or RunTimes(exact=bool(policy.allowed_batch_sizes))
         self._loop = asyncio.get_running_loop()
-        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
+        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline, memory)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._due_timer: asyncio.TimerHandle | None = None
         self._due_at = NEVER  # when that timer rings
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._late: list[Job] = []  # taken out and not yet told
-        self._idle: asyncio.Future[None] | None = None
+        self._idle = Idle(lambda: self.is_busy)
         #: Queue a row; its owner gets exactly one `finish` or `fail`. Raises as `MicroBatcher.offer` does.
         self.submit = self._batcher.offer
         self._slo = LatencySlo(latency_slo, policy, wall_times) if latency_slo < NEVER else None
@@ -106,10 +112,8 @@ class Engine:
         return self._batcher.room_for(source)
 
     def check_priority(self, priority: int) -> None:
-        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
-        levels = self._policy.priority_levels
-        if levels and priority > levels:
-            raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
+        """Raise `InvalidInput` for a level that the model does not have."""
+        self._policy.check_priority(priority)
 
     def admit(self, job: Job) -> None:
         """Queue a row that an ensemble has let in, whatever waits here. Raises `ModelUnavailable` after `close`."""
@@ -124,14 +128,15 @@ class Engine:
     def cancel(self, job: Job) -> None:
         """Take a row out if it still waits; its owner hears nothing more of it."""
         if self._batcher.cancel(job):
-            self._settle_idle()
+            self._idle.notify()
+
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait."""
+        return self._batcher.waiting()
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing runs."""
-        while self.is_busy:
-            if self._idle is None or self._idle.done():
-                self._idle = self._loop.create_future()
-            await asyncio.shield(self._idle)
+        await self._idle.wait()
 
     def close(self) -> None:
         """Refuse further rows and fail those that wait; a running batch is still answered."""
@@ -141,11 +146,13 @@ class Engine:
                 timer.cancel()
         while jobs := self._batcher.take():
             fail_all(jobs, ModelUnavailable("the model is being unloaded"))
-        self._settle_idle()
+        if self._memory is not None:
+            self._memory.leave(self)
+        self._idle.notify()
 
     def _submit(self, job: Job) -> None:
         """Queue a row of a model that has priorities or an SLO."""
-        self.check_priority(job.priority)
+        self._policy.check_priority(job.priority)
         if self._slo is not None:
             job.deadline = self._slo.deadline(job.enqueued_at, job.deadline)
         self._batcher.offer(job)
@@ -156,7 +163,7 @@ class Engine:
     def _dispatch(self) -> None:
         self._start_batches()
         self._tell_late()
-        self._settle_idle()
+        self._idle.notify()
 
     def _start_batches(self) -> None:
         """Start batches while there are rows and free slots; ask to be woken when it takes a new row to go on."""
@@ -242,7 +249,7 @@ class Engine:
         self._start_batches()
         self._deliver(jobs, outcome)
         self._tell_late()
-        self._settle_idle()
+        self._idle.notify()
 
     def _run(self, jobs: list[Job]) -> tuple[Outcome, float]:
         """Run a batch; if it fails, run its rows one by one, so that a row's fault is its own.
@@ -322,12 +329,7 @@ class Engine:
         if self._batcher.next_deadline < NEVER:
             self._on_earlier_deadline()
         self._tell_late()
-        self._settle_idle()
-
-    def _settle_idle(self) -> None:
-        waiter = self._idle
-        if waiter is not None and not waiter.done() and not len(self._batcher) and self._free_slots == self._slots:
-            waiter.set_result(None)
+        self._idle.notify()
 
 
 def _as_failure(error: Exception) -> WaterspoutError:

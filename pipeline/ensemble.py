@@ -8,6 +8,7 @@ from typing import Any, Final
 from pipeline.delivery import fail_all, finish_all
 from pipeline.ensemble_plan import ENSEMBLE, EnsemblePlan, Wire
 from pipeline.errors import InferenceFailed, ModelUnavailable, WaterspoutError
+from pipeline.idle import Idle
 from pipeline.job import Job
 from pipeline.results import BatchResult
 from pipeline.rings import source_of
@@ -42,7 +43,7 @@ class Ensemble:
         self._shares = Shares(self.max_queue_size, self.max_batch_size)
         self._rows: dict[Job, EnsembleRow] = {}
         self._done: list[EnsembleRow] = []  # and not yet answered
-        self._idle: asyncio.Future[None] | None = None
+        self._idle = Idle(self.__len__)
         self._is_closed = False
         for model in models:
             model.hold()
@@ -100,10 +101,7 @@ class Ensemble:
 
     async def drained(self) -> None:
         """Wait until no row is under way."""
-        while self._rows:
-            if self._idle is None or self._idle.done():
-                self._idle = self._loop.create_future()
-            await asyncio.shield(self._idle)
+        await self._idle.wait()
 
     def close(self) -> None:
         """Refuse further rows, fail those that are under way, and let go of the models."""
@@ -150,8 +148,7 @@ class Ensemble:
         if row.has_share:
             self._shares.give_back(row.source)
         row.stop()
-        if not self._rows and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        self._idle.notify()
         return True
 
     def _answer(self) -> None:

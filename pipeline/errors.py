@@ -10,6 +10,10 @@
     ├── DeadlineExceeded     the deadline has passed or cannot be met any more; not run
     ├── InferenceFailed      the model itself failed on this row
     ├── ShuttingDown         the server is draining
+    ├── Unauthenticated      no credential, or none that is accepted
+    ├── UnknownSession       no socket of that name is open here
+    ├── Forbidden            the credential is fine, and does not allow this
+    ├── RateLimited          more than the credential or the address may ask for; try again later
     └── ConfigError          a file or setting of the operator is wrong
 
 Each carries the protocol's `code` and whether a client may simply try again. `DecodedForAnother` is told to nobody.
@@ -32,8 +36,13 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     SLOW_CONSUMER = 4008
+    CLOSED_BY_OPERATOR = 4010
     NO_PONG = 4012
+    TOO_MANY_REQUESTS = 4013
+    OVERLOADED = 4014
+    BAD_CREDENTIALS = 4500
     MALFORMED_MESSAGES = 4501
+    FORBIDDEN = 4503
 
 
 class WaterspoutError(Exception):
@@ -104,6 +113,35 @@ class ShuttingDown(WaterspoutError):
 
     code = "shutting_down"
     retryable = True
+
+
+class Unauthenticated(WaterspoutError):
+    """There is no credential, or it is not accepted (any more). The message never repeats it."""
+
+    code = "unauthenticated"
+
+
+class UnknownSession(WaterspoutError):
+    """No socket of that name is open here."""
+
+    code = "unknown_session"
+
+
+class Forbidden(WaterspoutError):
+    """The scopes of the credential do not allow this."""
+
+    code = "forbidden"
+
+
+class RateLimited(WaterspoutError):
+    """An identity or an address asks for more than it may: nothing was changed, it may be sent again."""
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, retry_after_ms: int = 1000) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class ConfigError(WaterspoutError):

@@ -101,6 +101,10 @@ class FairQueue:
         """Return how many rows of a source wait."""
         return self._ring.held(source)
 
+    def rows(self) -> list[Job]:
+        """Return all rows."""
+        return self._ring.rows()
+
     def forget(self) -> None:
         """Let go of all that is dead, once no row waits."""
         self._dead = 0

@@ -11,13 +11,12 @@ from typing import Final
 from pipeline.audience import Audience, Choice, Format, Watcher
 from pipeline.errors import InvalidMessage
 from pipeline.messages import Gap
+from pipeline.topic_table import TopicTable
 from pipeline.topics import ALERTS, STATS, Observed, Pattern, Topic, Value, read_patterns
 from pipeline.watch_messages import MAX_PATTERNS
 
 NEVER: Final = float("inf")
 AT_ONCE_HZ: Final = 60.0
-LINGER_SECONDS: Final = 60.0  # that a topic is known after its last stream has gone
-MAX_LINGERING: Final = 10_000
 RECENT_ALERTS: Final = 256
 TOPICS_PER_TURN: Final = 256
 
@@ -41,16 +40,16 @@ class Hub:
         #: Told of a topic whose last stream here has gone, and to which other processes still publish.
         self.on_left: Callable[[Topic], None] = _do_nothing
         self._position = 0
-        self._topics: dict[str, Topic] = {STATS: Topic(STATS, self)}
         self._alerts: deque[Topic] = deque(maxlen=RECENT_ALERTS)
         self._audiences: dict[tuple[Choice, Format], Audience] = {}
+        self._topics = TopicTable(self, self._audiences)
+        self._topics.renew(STATS)
         self._subscriptions: dict[Watcher, list[Audience]] = {}
         self._relays: set[Watcher] = set()
         self._paused: set[Watcher] = set()
         self._dirty: list[Topic] = []
         self._waiting: dict[Audience, None] = {}  # those with something pending
         self._catching_up: deque[Iterator[None]] = deque()
-        self._lingering: dict[Topic, float] = {}
         self._models: dict[Observed, bool] = {}  # and whether each publishes
 
     def __repr__(self) -> str:
@@ -70,7 +69,7 @@ class Hub:
     @property
     def topics(self) -> Mapping[str, Topic]:
         """All that can be watched, and what has ended lately, by name."""
-        return self._topics
+        return self._topics.by_name
 
     @property
     def position(self) -> int:
@@ -79,13 +78,13 @@ class Hub:
 
     def topic(self, name: str) -> Topic:
         """Return the topic of a stream, which holds it until `release`."""
-        topic = self._begin(name)
+        topic = self._topics.begin(name)
         topic.holders += 1
         return topic
 
     def admit(self, name: str) -> Topic:
         """Return the topic of another process, which publishes here until `dismiss`."""
-        topic = self._begin(name)
+        topic = self._topics.begin(name)
         topic.guests += 1
         return topic
 
@@ -97,13 +96,13 @@ class Hub:
         if topic.guests:
             self.on_left(topic)
         else:
-            self._end(topic)
+            self._topics.end(topic)
 
     def dismiss(self, topic: Topic, *, is_over: bool) -> None:
         """Let another process go. `is_over`: it has nothing more to show; else nobody here wants to see it."""
         topic.guests -= 1
         if not topic.guests and not topic.holders:
-            (self._end if is_over else self._forget)(topic)
+            (self._topics.end if is_over else self._topics.forget)(topic)
 
     def note(self, topic: Topic) -> int:
         """Take note that a topic has changed, for the next flush; return the position of that."""
@@ -121,7 +120,7 @@ class Hub:
 
     def publish_stats(self, value: Value) -> None:
         """Show the server's statistics."""
-        self._topics[STATS].publish(value)
+        self._topics.by_name[STATS].publish(value)
 
     def announce(self, value: Value) -> None:
         """Tell all who watch alerts at once of one more, past any conflation."""
@@ -150,7 +149,7 @@ class Hub:
         nothing.
         """
         patterns = {pattern.text: pattern for pattern in read_patterns(texts)}
-        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        had = self.patterns_of(watcher)
         if len(had | patterns.keys()) > MAX_PATTERNS:
             raise InvalidMessage(f"topics: a watcher may have {MAX_PATTERNS} patterns, it has {len(had)} already")
         self._drop(watcher, patterns.keys())
@@ -160,6 +159,10 @@ class Hub:
         if patterns:
             self._join(watcher, list(patterns.values()), Choice(tuple(sorted(patterns)), hz, inputs), since)
         self.wake()
+
+    def patterns_of(self, watcher: Watcher) -> set[str]:
+        """Return what a watcher has subscribed to."""
+        return {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
 
     def relay(self, watcher: Watcher, choice: Choice, since: int) -> None:
         """Send what has changed after `since` to a watcher that passes it on to other processes.
@@ -173,7 +176,7 @@ class Hub:
 
     def unsubscribe(self, watcher: Watcher, texts: list[str]) -> None:
         """Send no more of these patterns. Raises `InvalidMessage` for one that the watcher does not have."""
-        had = {text for audience in self._subscriptions.get(watcher, ()) for text in audience.choice.patterns}
+        had = self.patterns_of(watcher)
         for at, text in enumerate(texts):
             if text not in had:
                 raise InvalidMessage(f"topics[{at}]: {text[:100]!r} is not subscribed")
@@ -227,35 +230,13 @@ class Hub:
             yield from audience.send(position)
         while self._catching_up:
             yield from self._catching_up.popleft()
-        self._forget_ended(now)
+        self._topics.forget_ended(now)
 
     def next_flush(self) -> float:
         """Return when the next flush has something to do; infinity: when `wake` says so."""
         if self._dirty or self._catching_up:
             return 0.0
         return min((audience.due_at for audience in self._waiting), default=NEVER)
-
-    def _begin(self, name: str) -> Topic:
-        """Return a topic to which somebody begins to publish."""
-        topic = self._topics.get(name)
-        if topic is None:
-            topic = self._topics[name] = Topic(name, self)
-            for audience in self._audiences.values():
-                if audience.fits(name):
-                    audience.add(topic)
-        if topic.ended:
-            topic.ended = False
-            self._lingering.pop(topic, None)
-        return topic
-
-    def _end(self, topic: Topic) -> None:
-        """Take note that nobody publishes to a topic any more."""
-        topic.ended = True
-        self._lingering[topic] = NEVER  # until the next flush knows the time
-        if topic.latest is not None:
-            topic.touch()
-        if len(self._lingering) > MAX_LINGERING:
-            self._forget(next(iter(self._lingering)))
 
     def _since(self, own: str) -> int:
         """Return from where on a new watcher is told: `$stats` are shown as they are, alerts as they come."""
@@ -277,7 +258,7 @@ class Hub:
         is_log = choice.patterns == (ALERTS,)
         audience = Audience(choice, patterns, form, self._alerts if is_log else None)
         audience.position = self._position
-        for topic in () if is_log else self._topics.values():
+        for topic in () if is_log else self._topics.by_name.values():
             if audience.fits(topic.name):
                 audience.add(topic)
         self._audiences[choice, form] = audience
@@ -306,9 +287,9 @@ class Hub:
         del self._audiences[audience.choice, audience.format]
         self._waiting.pop(audience, None)
         audience.close()
-        if audience.choice.patterns == (STATS,) and not self._topics[STATS].audiences:
+        if audience.choice.patterns == (STATS,) and not self._topics.by_name[STATS].audiences:
             self.on_stats(False)
-            self._topics[STATS] = Topic(STATS, self)  # which remembers nothing
+            self._topics.renew(STATS)
         for model in [model for model, is_observed in self._models.items() if is_observed]:
             if audience.fits_model(model.name) and not self._is_wanted(model):
                 self._models[model] = False
@@ -328,18 +309,3 @@ class Hub:
 
     def _is_wanted(self, model: Observed) -> bool:
         return any(audience.fits_model(model.name) for audience in self._audiences.values())
-
-    def _forget_ended(self, now: float) -> None:
-        """Forget the topics that have ended a while ago."""
-        for topic, until in list(self._lingering.items()):
-            if until == NEVER:
-                self._lingering[topic] = now + LINGER_SECONDS
-            elif until <= now:
-                self._forget(topic)
-
-    def _forget(self, topic: Topic) -> None:
-        self._lingering.pop(topic, None)
-        del self._topics[topic.name]
-        for audience in topic.audiences:
-            audience.forget(topic)
-        topic.audiences.clear()

@@ -92,6 +92,9 @@ class Outlet(Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Close the connection."""
 
+    def authenticate(self, token: str) -> None:
+        """Take a credential that came as a message."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:

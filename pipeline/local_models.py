@@ -8,6 +8,7 @@ from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.model_folder import Look, find_models, single_model
 from pipeline.model_watch import ModelWatch
+from pipeline.queue_memory import QueueMemory
 from pipeline.repository import Repository
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 class LocalModels:
     """A folder of models, or one file, as the settings say."""
 
-    def __init__(self, settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk) -> None:
+    def __init__(
+        self, settings: Settings, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory | None = None
+    ) -> None:
         """Build the parts; needs a running loop. Nothing is loaded yet."""
         self._settings = settings
         self._cores = len(os.sched_getaffinity(0))
@@ -34,6 +37,7 @@ class LocalModels:
             only=settings.load_models if is_explicit else None,
             hub=hub,
             desk=desk,
+            memory=memory,
         )
         folder = settings.model.parent if settings.model else settings.models
         self._watch = ModelWatch(self.repository, folder, recursive=settings.model is None)

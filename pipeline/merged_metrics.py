@@ -14,7 +14,14 @@ Key = tuple[str, Labels]  # a sample's name and labels
 
 #: Gauges of something that all processes see alike: the largest of them is shown, and not their sum.
 LARGEST: Final = frozenset(
-    f"waterspout_{name}" for name in ("backbone_up", "backbone_round_trip_seconds", "queue_entries", "workers")
+    (
+        "process_start_time_seconds",
+        "waterspout_backbone_round_trip_seconds",
+        "waterspout_backbone_up",
+        "waterspout_certificate_expiry_timestamp_seconds",
+        "waterspout_queue_entries",
+        "waterspout_workers",
+    )
 )
 
 

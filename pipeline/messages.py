@@ -183,6 +183,12 @@ class Pong(Struct, tag_field="op", tag="pong"):
     t: Any = None
 
 
+class Authenticated(Struct, tag_field="op", tag="authenticated"):
+    """A credential that came as a message was accepted: whose it is."""
+
+    name: str
+
+
 class Gap(Struct, tag_field="op", tag="gap", omit_defaults=True):
     """Events (or samples of a window) of a key that were dropped by policy."""
 

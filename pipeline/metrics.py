@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import Histogram, ServerStats
 
 
@@ -25,6 +26,14 @@ class StatsCollector(Collector):
         for code, count in sorted(stats.errors.items()):
             errors.add_metric([code], count)
         yield errors
+        requests = CounterMetricFamily("waterspout_http_requests", "Requests answered", labels=["door", "status"])
+        for (door, status), count in sorted(stats.requests.items()):
+            requests.add_metric([door, str(status)], count)
+        yield requests
+        closes = CounterMetricFamily("waterspout_sockets_closed", "WebSockets that the server closed", labels=["code"])
+        for number, count in sorted(stats.closes.items()):
+            closes.add_metric([str(number)], count)
+        yield closes
         alerts = CounterMetricFamily("waterspout_alerts", "Alerts", labels=["model", "version", "rule"])
         for rule, count in sorted(stats.alerts.items()):
             alerts.add_metric(rule, count)
@@ -35,6 +44,12 @@ class StatsCollector(Collector):
         for outcome, count in sorted(stats.webhooks.items()):
             webhooks.add_metric([outcome], count)
         yield webhooks
+        versions = GaugeMetricFamily(
+            "waterspout_model_versions", "Versions of models by state", labels=["model", "version", "state"]
+        )
+        for state in sorted(stats.states()):
+            versions.add_metric(state, 1)
+        yield versions
         yield from self._collect_models()
 
     def _collect_models(self) -> Iterable[Metric]:
@@ -59,6 +74,19 @@ class StatsCollector(Collector):
                 histogram: Histogram = getattr(model, attribute)
                 family.add_metric(name, histogram.buckets(), histogram.total)
             yield family
+
+
+class QueueCollector(Collector):
+    """Shows what all queues of a process hold together."""
+
+    def __init__(self, memory: QueueMemory) -> None:
+        self._memory = memory
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metric families."""
+        yield GaugeMetricFamily("waterspout_queue_bytes", "Bytes of all rows that wait", self._memory.held)
+        shed = self._memory.shed_events
+        yield CounterMetricFamily("waterspout_events_shed", "Events refused or failed for max_queue_bytes", shed)
 
 
 def make_registry(stats: ServerStats) -> CollectorRegistry:

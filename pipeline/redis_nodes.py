@@ -29,7 +29,7 @@ class RedisNodes:
         self.seed = RedisLink(url, keys, self.counts, timeout)
         self.patience = self.seed.patience
         self._url = url
-        self._keys = keys
+        self.keys = keys
         self._timeout = timeout
         self._primaries: dict[tuple[str, int], RedisLink] = {}
         self._slots: list[RedisLink | None] = [None] * SLOTS
@@ -140,4 +140,4 @@ class RedisNodes:
                 await link.close()
 
     def _link_to(self, host: str, port: int) -> RedisLink:
-        return RedisLink(at(self._url, host, port), self._keys, self.counts, self._timeout, is_node=True)
+        return RedisLink(at(self._url, host, port), self.keys, self.counts, self._timeout, is_node=True)

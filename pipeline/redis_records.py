@@ -39,13 +39,28 @@ class Keys(NamedTuple):
         """Return the key of the members of a kind: a hash."""
         return f"{self.prefix}:{{{kind}}}:members"
 
+    def usage(self, name: str) -> str:
+        """Return the key of what was used: a hash."""
+        return f"{self.prefix}:{{usage}}:{name}:usage"
+
     def channel(self, name: str) -> str:
         """Return the name of a channel of pub/sub, which all databases of a Redis share."""
         return f"{self.prefix}:{{{name}}}:news"
 
     def type_of(self, key: str) -> str:
         """Return the type that Redis has for a key of ours."""
-        return "hash" if key.endswith(":members") else "string" if key == self.marker else "stream"
+        if key.endswith((":members", ":usage")) or key == self.api_keys:
+            return "hash"
+        return "string" if key == self.marker or key.startswith(self.ticket("")) else "stream"
+
+    def ticket(self, digest: str) -> str:
+        """Return the key of a ticket: a string."""
+        return f"{self.prefix}:ticket:{digest}"
+
+    @property
+    def api_keys(self) -> str:
+        """The key of the API keys: a hash."""
+        return f"{self.prefix}:api-keys"
 
     @property
     def dead(self) -> str:

@@ -10,16 +10,11 @@ from pipeline.batching import NEVER, BatchPolicy, MicroBatcher
 from pipeline.cluster_messages import FORMAT, Entry, Failed, ForeignEntry, Outputs, Reply, encode
 from pipeline.cluster_rows import pack_columns, pack_shapes, unpack_outputs
 from pipeline.delivery import fail_all, finish_all
-from pipeline.errors import (
-    BY_CODE,
-    DeadlineExceeded,
-    InferenceFailed,
-    InvalidInput,
-    ModelUnavailable,
-    WaterspoutError,
-)
+from pipeline.errors import BY_CODE, DeadlineExceeded, InferenceFailed, ModelUnavailable, WaterspoutError
 from pipeline.graph_spec import ModelSpec
+from pipeline.idle import Idle
 from pipeline.job import Job
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import ModelStats
 
 log = logging.getLogger(__name__)
@@ -107,6 +102,7 @@ class RemoteEngine:
         max_sent: int,
         patience: float,
         workers: Callable[[], int] = lambda: 1,
+        memory: QueueMemory | None = None,
     ) -> None:
         """`queues`: entries go to them in turn; `workers` returns how many there are that take them."""
         self._carrier = carrier
@@ -119,9 +115,12 @@ class RemoteEngine:
         self._workers = workers
         self._sent = 0
         self._loop = asyncio.get_running_loop()
-        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline)
+        self._batcher = MicroBatcher(policy, self._schedule, self._on_earlier_deadline, memory)
+        self._memory = memory
+        if memory is not None:
+            memory.join(self)
         self._expiry_timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._idle = Idle(lambda: self.is_busy)
         self._is_scheduled = False
         self._under_way: dict[int, Shipment] = {}
         self.stats = ModelStats(self._batcher.__len__)
@@ -142,7 +141,7 @@ class RemoteEngine:
 
     def submit(self, job: Job) -> None:
         """Queue a row; its owner gets exactly one `finish` or `fail`. Raises `Overloaded`."""
-        self.check_priority(job.priority)
+        self._policy.check_priority(job.priority)
         for queue in self._queues:
             refusal = self._carrier.refusal(queue)
             if refusal is not None:
@@ -160,24 +159,23 @@ class RemoteEngine:
     def cancel(self, job: Job) -> None:
         """Take a row out if it still waits here."""
         if self._batcher.cancel(job):
-            self._settle_idle()
+            self._idle.notify()
 
     def room_for(self, source: Any) -> int:
         """Return how many rows a source can still queue."""
         return self._batcher.room_for(source)
 
     def check_priority(self, priority: int) -> None:
-        """Raise `InvalidInput` for a level that the model does not have; without levels any is ignored."""
-        levels = self._policy.priority_levels
-        if levels and priority > levels:
-            raise InvalidInput(f"priority: expected 0 to {levels}, got {priority}")
+        """Raise `InvalidInput` for a level that the model does not have."""
+        self._policy.check_priority(priority)
+
+    def waiting(self) -> list[Job]:
+        """Return the rows that wait here."""
+        return self._batcher.waiting()
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is under way."""
-        while self.is_busy:
-            if self._idle is None or self._idle.done():
-                self._idle = self._loop.create_future()
-            await asyncio.shield(self._idle)
+        await self._idle.wait()
 
     def close(self) -> None:
         """Refuse further rows and fail all that there are."""
@@ -190,6 +188,8 @@ class RemoteEngine:
         for shipment in list(self._under_way.values()):
             self.give_up(shipment, error)
         self._carrier.leave(self._queues)
+        if self._memory is not None:
+            self._memory.leave(self)
 
     def go_on(self) -> None:
         """Send what has been waiting, as far as that may leave now."""
@@ -248,7 +248,7 @@ class RemoteEngine:
     def _after_settling(self) -> None:
         if len(self._batcher):
             self._schedule()
-        self._settle_idle()
+        self._idle.notify()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -266,7 +266,7 @@ class RemoteEngine:
                 self._send(batcher.take(min(room, MAX_ENTRY_ROWS)))
                 room = self._max_sent - self._sent
         batcher.asleep = not len(batcher)
-        self._settle_idle()
+        self._idle.notify()
 
     def _expected(self) -> int:
         """Return how many entries should be answered soon: each that leaves later, and with more rows, costs less."""
@@ -307,11 +307,7 @@ class RemoteEngine:
         self._tell_late()
         if self._batcher.next_deadline < NEVER:
             self._on_earlier_deadline()
-        self._settle_idle()
-
-    def _settle_idle(self) -> None:
-        if self._idle is not None and not self._idle.done() and not self.is_busy:
-            self._idle.set_result(None)
+        self._idle.notify()
 
 
 def _error_of(part: Failed) -> WaterspoutError:

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.hub import Hub
 from pipeline.model_cards import ModelCard, Shelf, WorkerCard, decode_card, offers, queue_of, shelves, spec_of
 from pipeline.persistence import persist
+from pipeline.queue_memory import QueueMemory
 from pipeline.remote_engine import MAX_ENTRY_ROWS, Carrier, RemoteEngine
 from pipeline.served_model import ServedModel
 from pipeline.stats import ServerStats
@@ -43,13 +44,15 @@ class RemoteRepository(Catalogue):
         *,
         shards: int,
         patience: float,
+        memory: QueueMemory | None = None,
     ) -> None:
-        """`shards`: queues per version; `patience`: seconds that a row waits for a worker."""
+        """`shards`: queues per version; `patience`: seconds that a row waits for a worker; `memory`: of those."""
         super().__init__()
         self._backbone = backbone
         self._carrier = carrier
         self._shards = shards
         self._patience = patience
+        self._memory = memory
         self._succession = Succession(stats, hub, desk)
         self._cards: dict[tuple[str, str], bytes] = {}  # what each model was made of
         self._missed: dict[str, int] = {}  # looks in a row that have found no worker for a model
@@ -167,6 +170,7 @@ class RemoteRepository(Catalogue):
             max_sent=card.max_queue_size,
             patience=self._patience,
             workers=lambda: self.workers,
+            memory=self._memory,
         )
         return ServedModel(
             card.name,

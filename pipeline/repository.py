@@ -9,6 +9,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.errors import ConfigError, UnknownModel
 from pipeline.hub import Hub
 from pipeline.model_folder import Found, Look, moving
+from pipeline.queue_memory import QueueMemory
 from pipeline.served_model import ServedModel
 from pipeline.stats import ServerStats
 from pipeline.version_loader import VersionLoader
@@ -32,16 +33,17 @@ class Repository(Catalogue):
         settle_seconds: float = 0.3,
         hub: Hub | None = None,
         desk: AlertDesk | None = None,
+        memory: QueueMemory | None = None,
     ) -> None:
         """Make it; nothing is loaded yet.
 
         `look` is called in a thread. `only` names the models to serve until `load` names others; None: all there are.
-        `hub` is where predictions can be watched, `desk` takes alerts.
+        `hub` is where predictions can be watched, `desk` takes alerts, `memory` bounds what waits for all models.
         Files are at rest when two looks, `settle_seconds` apart, find them equal.
         """
         super().__init__()
         hub = hub or Hub()
-        self._loader = VersionLoader(stats, workers, cores, self.get, hub, desk or AlertDesk(stats, hub))
+        self._loader = VersionLoader(stats, workers, cores, self.get, hub, desk or AlertDesk(stats, hub), memory)
         self._find = look
         self._settle_seconds = settle_seconds
         self._loads_all = only is None

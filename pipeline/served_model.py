@@ -19,6 +19,7 @@ from pipeline.loaded_model import LoadedModel
 from pipeline.messages import BatchingInfo, ModelInfo, StepInfo, TensorInfo, WindowInfo
 from pipeline.model_config import ModelConfig
 from pipeline.observer import Observer
+from pipeline.queue_memory import QueueMemory
 from pipeline.stats import ModelStats
 from pipeline.tensors import ABSENT, DTYPES, Cell, Entry, Row, Shapes, TensorSpec, bare_input, joined_entries
 from pipeline.window import Window
@@ -241,7 +242,9 @@ class ServedModel:
         return tuple(row), joined_entries(entries)
 
 
-def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPool) -> ServedModel:
+def serve_graph(
+    name: str, version: str, loaded: LoadedModel, workers: WorkerPool, memory: QueueMemory | None = None
+) -> ServedModel:
     """Return a graph as a model, with an engine of its own."""
     config, spec = loaded.config, loaded.model.spec
     batching = config.dynamic_batching
@@ -266,6 +269,7 @@ def serve_graph(name: str, version: str, loaded: LoadedModel, workers: WorkerPoo
         run_times=loaded.run_times,
         latency_slo=config.latency_slo_microseconds / 1e6 or NEVER,
         wall_times=loaded.wall_times,
+        memory=memory,
     )
     return ServedModel(
         name,

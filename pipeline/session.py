@@ -6,21 +6,13 @@ absorbed by a window, or cancelled because its connection is gone.
 
 from msgspec import UNSET
 
+from pipeline.accounts import Account
 from pipeline.codec import MSGPACK, Codec, Refused
-from pipeline.errors import (
-    CloseCode,
-    DecodedForAnother,
-    InvalidInput,
-    InvalidMessage,
-    Overloaded,
-    ShuttingDown,
-    UnknownModel,
-    WaterspoutError,
-)
-from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, ServingModel, SessionOptions
-from pipeline.messages import Control, Event, Gap, Ping, Pong, Reset
-from pipeline.routes import Route
+from pipeline.errors import CloseCode, InvalidInput, Overloaded, ShuttingDown, WaterspoutError
+from pipeline.interfaces import KeyBudget, Models, Outlet, Overflow, SessionOptions
+from pipeline.messages import Auth, Control, Event, Ping, Pong, Reset
 from pipeline.stream import Stream, StreamJob, failure
+from pipeline.streams import Streams
 from pipeline.tensors import Row, Shapes
 from pipeline.window import Window
 
@@ -29,26 +21,19 @@ class Session:
     """The events of one connection. Not thread-safe; all times are monotonic seconds."""
 
     __slots__ = (
-        "_budget",
-        "_defaults",
         "_draining",
         "_drops",
         "_malformed",
         "_malformed_seq",
         "_max_in_flight",
-        "_model",
-        "_models",
-        "_next_eviction",
-        "_plain",
         "_seq",
         "_streams",
-        "_version",
+        "account",
         "bytes_codec",
         "in_flight",
         "options",
         "outlet",
         "silent",
-        "takes_numbers",
         "timings",
     )
 
@@ -60,21 +45,16 @@ class Session:
         budget: KeyBudget,
         model: str | None = None,
         version: str | None = None,
+        account: Account | None = None,
     ) -> None:
-        self._models = models
+        """`account`: who pays; None where nothing is counted and bounded by that."""
         self.outlet = outlet
-        self._budget = budget
-        self._model = model
-        self._version = version
-        self._streams: dict[tuple[str, str | None, str | None], Stream] | None = None  # by model, version and key
-        self._defaults: dict[tuple[str, str | None], Stream] | None = None  # of events without a key
-        self.takes_numbers = False  # the model's data may come as NumbersEvent
-        self._plain: Stream | None = None  # where an event with neither key nor model belongs, once known
+        self.account = account
+        self._streams = Streams(self, models, budget, model, version)
         self._seq = 0
         self._malformed = 0  # in a row, the last of them being number
         self._malformed_seq = -1
         self._draining = False
-        self._next_eviction = 0.0
         self.options = options
         self.bytes_codec = None if options.lists else MSGPACK
         self.silent = options.silent
@@ -84,30 +64,36 @@ class Session:
         self._drops = options.overflow is not Overflow.REJECT
 
     def __repr__(self) -> str:
-        keys = len(self._streams or ())
-        return f"<Session {self._model or '*'} in_flight={self.in_flight} keys={keys} events={self._seq}>"
+        streams = self._streams
+        return f"<Session {streams.model or '*'} in_flight={self.in_flight} keys={len(streams)} events={self._seq}>"
 
     def receive(self, payload: bytes, codec: Codec, now: float) -> None:
         """Take the payload of one frame: an event, a control message, or a list of them."""
-        for message in codec.decode_each(payload):
+        messages = codec.decode_each(payload)
+        size = len(payload) // max(len(messages), 1)
+        for message in messages:
             if isinstance(message, Event):
-                self.accept(message, codec, now)
+                self.accept(message, codec, now, size)
             elif not isinstance(message, Refused):
                 self._control(message, codec)
             elif not self.refuse_message(message, codec):
                 return
 
-    def accept(self, event: Event, codec: Codec, now: float) -> None:
-        """Give an event to its stream, or answer it with an error at once.
+    def accept(self, event: Event, codec: Codec, now: float, size: int = 0) -> None:
+        """Give an event that came as `size` bytes to its stream, or answer it with an error at once.
 
         Raises `DecodedForAnother` where it came as a `NumbersEvent` and the model takes none any more.
         """
-        stream = self._plain
+        stream = self._streams.plain
         try:
             if stream is None or event.key is not None or event.model is not None or event.version is not None:
-                stream = self._stream_of(event, codec, now)
+                if self._draining:
+                    raise ShuttingDown("the server is shutting down")
+                stream = self._streams.of(event, codec, now)
             if stream.route.current is not stream.model:
-                self._follow(stream, event)
+                self._streams.follow(stream, event)
+            if self.account is not None:
+                self.account.take_event(size, now)
             timeout_ms = event.timeout_ms
             deadline = now + (
                 stream.default_timeout if timeout_ms is None else min(timeout_ms * 1e-3, stream.max_timeout)
@@ -126,11 +112,15 @@ class Session:
             else:
                 self._accept_samples(stream, stream.window, event, codec, now, deadline)
         except WaterspoutError as error:
-            if stream is not None and stream.key is not None and stream.is_unused:
-                self._forget([stream])
+            if stream is not None:
+                self._streams.discard_unused(stream)
             self._refuse(error, event.id, event.key, codec)
         else:
             self._seq += 1
+            tally = stream.tally
+            if tally is not None:
+                tally.events += 1
+                tally.bytes += size
 
     @property
     def event_count(self) -> int:
@@ -148,54 +138,62 @@ class Session:
         return False
 
     @property
+    def key_count(self) -> int:
+        """How many keys it has."""
+        return len(self._streams)
+
+    @property
     def is_single(self) -> bool:
         """Whether the connection is for one model."""
-        return self._model is not None
+        return self._streams.model is not None
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether the model's data may come as `NumbersEvent`."""
+        return self._streams.takes_numbers
+
+    def recount(self) -> None:
+        """Count what comes from now on for the account's new identity."""
+        if self.account is not None:
+            for stream in self._streams.all():
+                stream.tally = self.account.tally(stream.route.name)
+
+    def streams(self) -> list[Stream]:
+        """Return those of all keys, and those of the events without one."""
+        return self._streams.all()
+
+    def model_of(self, stream: Stream) -> str | None:
+        """Return the model's name for messages where the socket alone does not tell it."""
+        return None if self.is_single else stream.route.name
 
     def drain(self) -> None:
         """Refuse all further events; what was accepted is still answered."""
         self._draining = True
-        self._plain = None
+        self._streams.plain = None
 
     def close(self) -> None:
         """Cancel what is under way and give all keys back: the connection is gone."""
         self.drain()
-        for stream in self.streams():
-            stream.cancel()
-        self._budget.count -= len(self._streams or ())
-        self._streams = None
-        self._defaults = None
+        self._streams.close()
 
     def evict_idle(self, now: float) -> None:
         """Forget the keys that were silent for `key_idle_seconds`; call it about once a second."""
-        if now < self._next_eviction:
-            return
-        self._next_eviction = now + self.options.key_idle_seconds / 8
-        for stream in self.streams():
-            stream.let_go()
-            if stream.route.current is not stream.model:
-                self._catch_up(stream)
-        before = now - self.options.key_idle_seconds
-        self._forget([s for s in (self._streams or {}).values() if s.used_at <= before and not s.pending])
-
-    def model_of(self, stream: Stream) -> str | None:
-        """Return the model's name for messages where the socket alone does not tell it."""
-        return None if self._model else stream.route.name
+        self._streams.evict_idle(now)
 
     def _control(self, message: Control, codec: Codec) -> None:
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
+        elif isinstance(message, Auth):
+            self.outlet.authenticate(message.token)
         elif isinstance(message, Reset):
-            for stream in self.streams():
-                wanted = message.model is None or message.model == stream.route.name
-                key = message.key if message.key is not None else self.options.default_key
-                if wanted and stream.key == key and stream.window is not None:
-                    stream.window.clear()
+            self._streams.reset(message.model, message.key)
 
     def _refuse(self, error: WaterspoutError, event_id: int | str | None, key: str | None, codec: Codec) -> None:
         seq = self._seq
         self._seq = seq + 1
         self.outlet.send_message(failure(error, event_id, seq, key), codec, seq)
+        if self.account is not None and self.account.meter.is_abusive:
+            self.outlet.close(CloseCode.TOO_MANY_REQUESTS, "goes on after it was told to wait")
 
     def _accept_samples(
         self, stream: Stream, window: Window, event: Event, codec: Codec, now: float, deadline: float
@@ -232,116 +230,3 @@ class Session:
                 stream.drop(job)
         if self._draining:  # an answer that a drop released has closed the connection
             raise ShuttingDown("the connection is closed")
-
-    def _stream_of(self, event: Event, codec: Codec, now: float) -> Stream:
-        """Return the event's stream, made if it is new. Raises where the model or the key is not to be had."""
-        if self._draining:
-            raise ShuttingDown("the server is shutting down")
-        key = event.key if event.key is not None else self.options.default_key
-        name, version = self._model, self._version
-        if name is None or event.model is not None or event.version is not None:
-            name, version = self._place_of(event)
-        if key is None:
-            return self._default_stream(name, version, event, codec, now)
-        streams = self._streams
-        if streams is None:
-            streams = self._streams = {}
-        stream = streams.get((name, version, key))
-        if stream is None:
-            route = self._models.route(name, version)
-            self._make_room_for_key(streams)
-            stream = streams[name, version, key] = self._new_stream(route, key, event, codec, now)
-            self._budget.count += 1
-        stream.used_at = now
-        return stream
-
-    def _default_stream(self, name: str, version: str | None, event: Event, codec: Codec, now: float) -> Stream:
-        """Return the stream of the events without a key: one, or one per model on a socket for many."""
-        if self._defaults is None:
-            self._defaults = {}
-        stream = self._defaults.get((name, version))
-        if stream is None:
-            stream = self._new_stream(self._models.route(name, version), None, event, codec, now)
-            self._defaults[name, version] = stream
-        if self._model is not None:
-            self._plain = stream
-        return stream
-
-    def _new_stream(self, route: Route, key: str | None, event: Event, codec: Codec, now: float) -> Stream:
-        model = route.current
-        assert model is not None
-        self._note_model(model, event)
-        return Stream(self, route, model, key, codec, now)
-
-    def _note_model(self, model: ServingModel, event: Event | None) -> None:
-        """Take note of how a model wants its events decoded, and whether this one was."""
-        if self._model is not None:
-            self.takes_numbers = model.takes_numbers
-            if event is not None and event.__class__ is not Event and not model.takes_numbers:
-                raise DecodedForAnother
-
-    def _follow(self, stream: Stream, event: Event | None = None) -> None:
-        """Lead a stream to the model that its route leads to now. Raises where there is none, or as `accept` does."""
-        route = stream.route
-        if route.current is None:
-            route = stream.route = self._models.route(route.name, route.version)
-        model = route.current
-        assert model is not None
-        if model is not stream.model:
-            lost = stream.follow(model)
-            if lost:
-                self.outlet.send_message(Gap(lost, "model_changed", stream.key, self.model_of(stream)), stream.codec)
-        self._note_model(model, event)
-
-    def _catch_up(self, stream: Stream) -> None:
-        """Let go of models that serve no more, so that a silent stream does not keep them in memory."""
-        try:
-            self._follow(stream)
-        except WaterspoutError:
-            if not stream.pending:
-                self._forget([stream], "model_changed")
-
-    def _place_of(self, event: Event) -> tuple[str, str | None]:
-        """Return the model and the version that an event which names one of them belongs to."""
-        name = event.model if event.model is not None else self._model
-        version = None if event.version is None else str(event.version)
-        if name is None:
-            raise InvalidMessage("model: missing, this socket serves many models")
-        if self._model is None:
-            return name, version
-        if name != self._model:
-            raise InvalidMessage(f"model: this socket serves {self._model!r} only; /v1/stream serves many")
-        if version is not None and self._models.get(name, version) is not self._models.get(name, self._version):
-            raise UnknownModel(f"version: {version[:100]} of {name!r} is not served on this socket")
-        return name, self._version
-
-    def _make_room_for_key(self, streams: dict[tuple[str, str | None, str | None], Stream]) -> None:
-        if len(streams) < self.options.max_keys and self._budget.count < self._budget.limit:
-            return
-        self._forget([stream for stream in streams.values() if stream.is_disposable])
-        if len(streams) >= self.options.max_keys:
-            raise Overloaded(f"key: this socket holds {self.options.max_keys} keys already (max_keys_per_socket)", 1000)
-        if self._budget.count >= self._budget.limit:
-            raise Overloaded(f"key: the server holds {self._budget.limit} keys already (max_keys)", 1000)
-
-    def _forget(self, streams: list[Stream], why: str = "idle") -> None:
-        for stream in streams:
-            route = stream.route
-            if stream.key is None:
-                assert self._defaults is not None
-                del self._defaults[route.name, route.version]
-                if stream is self._plain:
-                    self._plain = None
-            else:
-                assert self._streams is not None
-                del self._streams[route.name, route.version, stream.key]
-                self._budget.count -= 1
-        for stream in streams:
-            stream.end()
-            if stream.window:
-                gap = Gap(len(stream.window), why, stream.key, self.model_of(stream))
-                self.outlet.send_message(gap, stream.codec)
-
-    def streams(self) -> list[Stream]:
-        """Return all keys, and the stream of the events without one."""
-        return [*(self._streams or {}).values(), *(self._defaults or {}).values()]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -16,9 +16,21 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.auth_rules import (
+    check_algorithm,
+    check_host,
+    check_jwks,
+    check_network,
+    is_loopback,
+    token_algorithms,
+)
 from pipeline.errors import ConfigError
+from pipeline.limit_config import Limits
 from pipeline.redis_url import check_url, has_password
 from pipeline.webhook_rules import signing_key
+
+_CHECKS = {"jwt_algorithms": check_algorithm, "allowed_hosts": check_host, "trusted_proxies": check_network}
+LONGEST_MONTH = 31  # days
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -52,6 +64,29 @@ class Settings(BaseSettings):
     allowed_origins: list[str] = Field(
         [], description="origins of other web pages that may connect; a page's own origin always may"
     )
+    hsts_seconds: int = Field(
+        31_536_000, ge=0, description="with TLS: browsers come with TLS only for so long (HSTS); 0 lets them be"
+    )
+    allowed_hosts: list[str] = Field(
+        [], description="names in the Host header that are served beside localhost while no credentials are needed"
+    )
+    trusted_proxies: list[str] = Field(
+        [], description="addresses or networks (CIDR) of proxies whose X-Forwarded-For is believed"
+    )
+    api_keys: Path | None = Field(None, description="TOML file of API keys: `server.py keys create --file FILE`")
+    api_keys_in_redis: bool = Field(False, description="with redis: API keys of `server.py keys create --redis URL`")
+    jwt_secret: SecretStr | None = Field(
+        None, description="secret that signs tokens (HS256); not as a flag: WATERSPOUT_JWT_SECRET or --config"
+    )
+    jwt_public_key: Path | None = Field(None, description="public key (PEM) that tokens are verified with")
+    jwt_jwks: str | None = Field(None, description="file or https URL of the public keys (JWKS) that tokens name")
+    jwt_algorithms: list[str] = Field(
+        [], description="what tokens may be signed with; default: HS256, or RS256, PS256, ES256 and EdDSA"
+    )
+    jwt_issuer: str | None = Field(None, min_length=1, description="what tokens must have as iss")
+    jwt_audience: str | None = Field(None, min_length=1, description="what tokens must have in aud")
+    insecure: bool = Field(False, description="serve everybody, on any address, without credentials")
+    query_tokens: bool = Field(False, description="take credentials from ?access_token= too, which proxies may log")
     processes: int = Field(1, ge=1, le=256, description="server processes that share the port")
     threads: int | None = Field(
         None, ge=1, le=1024, description="inference threads of a process; default: its share of the cores"
@@ -59,8 +94,22 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(1 << 20, ge=128, le=1 << 30, description="largest WebSocket message or HTTP body")
     max_write_bytes: int = Field(4 << 20, ge=1024, le=1 << 31, description="unsent bytes a socket may pile up")
     max_in_flight: int = Field(256, ge=1, le=1_000_000, description="unanswered events of one socket")
+    max_queue_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        le=1 << 50,
+        description="bytes of rows that wait; past it the largest senders lose some",
+    )
     max_keys_per_socket: int = Field(1024, ge=1, description="keys (windows) of one socket")
     max_keys: int = Field(100_000, ge=1, description="keys (windows) of all sockets")
+    identity_limits: Limits = Field(Limits(), description="what each identity (key or token) may")
+    address_limits: Limits = Field(Limits(), description="what each address may: an IPv4 address, or an IPv6 /64")
+    limits_of: dict[str, Limits] = Field(
+        {}, description="limits of identities by name, in the place of identity_limits; what is left out stays"
+    )
+    usage_db: Path = Field(Path("usage.db"), description="SQLite file of what identities have used, by hour")
+    usage_in_redis: bool = Field(False, description="with redis: what identities have used is kept there instead")
+    usage_days: int = Field(400, ge=1, le=3660, description="how long that is kept")
     key_idle_seconds: Seconds = Field(300.0, description="forget a key's window after this silence")
     ping_after_seconds: Seconds = Field(25.0, description="ping a socket after this silence")
     pong_wait_seconds: Seconds = Field(8.0, description="close it (4012) after this much more")
@@ -87,6 +136,7 @@ class Settings(BaseSettings):
     max_lag: int = Field(1000, ge=1, description="gateway: entries that may wait in a queue; then events are refused")
     worker_wait_seconds: Seconds = Field(30.0, description="gateway: an event that no worker answers for so long fails")
     claim_seconds: Seconds = Field(5.0, description="worker: others take over what it has after this silence")
+    log_format: Literal["console", "json"] = Field("console", description="lines for people, or a JSON object each")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error")
 
     @field_validator("webhook_secret")
@@ -103,6 +153,20 @@ class Settings(BaseSettings):
             check_url(url.get_secret_value())
         return url
 
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _check_jwks(cls, place: str | None) -> str | None:
+        if place is not None:
+            check_jwks(place)
+        return place
+
+    @field_validator("jwt_algorithms", "allowed_hosts", "trusted_proxies")
+    @classmethod
+    def _check_each(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        for name in names:
+            _CHECKS[info.field_name or ""](name)
+        return names
+
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -115,7 +179,55 @@ class Settings(BaseSettings):
             raise ValueError("model_control: a single model is loaded in any case")
         if self.max_write_bytes < 2 * self.max_message_bytes:
             raise ValueError("max_write_bytes: expected at least twice max_message_bytes")
+        if self.max_queue_bytes < 8 * self.max_message_bytes:
+            raise ValueError("max_queue_bytes: expected at least eight times max_message_bytes")
+        self._check_credentials()
+        if self.usage_in_redis and self.redis is None:
+            raise ValueError("usage_in_redis: needs redis")
+        if self.usage_days < LONGEST_MONTH and any(
+            limits.events_per_month is not None for limits in (self.identity_limits, *self.limits_of.values())
+        ):
+            raise ValueError(f"usage_days: events_per_month needs at least {LONGEST_MONTH}")
+        if self.address_limits.events_per_month is not None:
+            raise ValueError("address_limits.events_per_month: only identities have a month")
         return self
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens (JWT) are credentials."""
+        return any(source is not None for source in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks))
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether any credentials are configured, so that they are needed."""
+        return self.api_keys is not None or self.api_keys_in_redis or self.has_tokens
+
+    @property
+    def token_algorithms(self) -> list[str]:
+        """What tokens may be signed with."""
+        secret = None if self.jwt_secret is None else self.jwt_secret.get_secret_value()
+        return token_algorithms(self.jwt_algorithms, secret)
+
+    def _check_credentials(self) -> None:
+        if self.api_keys_in_redis and self.redis is None:
+            raise ValueError("api_keys_in_redis: needs redis")
+        if self.api_keys_in_redis and self.api_keys is not None:
+            raise ValueError("api_keys, api_keys_in_redis: give one of them")
+        if sum(source is not None for source in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks)) > 1:
+            raise ValueError("jwt_secret, jwt_public_key, jwt_jwks: give one of them")
+        if self.has_tokens:
+            _ = self.token_algorithms
+        for name in ("jwt_algorithms", "jwt_issuer", "jwt_audience"):
+            if getattr(self, name) and not self.has_tokens:
+                raise ValueError(f"{name}: needs jwt_secret, jwt_public_key or jwt_jwks")
+        if self.insecure and self.has_credentials:
+            raise ValueError("insecure: credentials are configured; leave out one or the other")
+        if not (self.has_credentials or self.insecure or is_loopback(self.address)):
+            raise ValueError(
+                f"address: {self.address or 'any'} can be reached from other machines, and no credentials are "
+                "configured: make API keys with `python server.py keys create --name NAME --scopes 'predict:* watch:*' "
+                "--file keys.toml` and give --api-keys keys.toml, or give --insecure to serve everybody"
+            )
 
     @classmethod
     def settings_customise_sources(
@@ -140,6 +252,8 @@ def read_settings(arguments: list[str]) -> Settings:
         raise ConfigError(f"config: {path} is not a file")
     if any(argument.startswith("--webhook") for argument in arguments):
         raise ConfigError("webhook_secret: other processes see flags, use WATERSPOUT_WEBHOOK_SECRET or --config")
+    if any(argument.startswith("--jwt-s") for argument in arguments):
+        raise ConfigError("jwt_secret: other processes see flags, use WATERSPOUT_JWT_SECRET or --config")
     if redis and has_password(redis):
         raise ConfigError(
             "redis: other processes see flags, a URL with a password goes to WATERSPOUT_REDIS or --config"

@@ -130,12 +130,15 @@ class ServerStats:
     __slots__ = (
         "_replaced",
         "alerts",
+        "closes",
         "errors",
         "events",
         "models",
         "past_predictions",
+        "requests",
         "sockets",
         "sockets_opened",
+        "states",
         "webhooks",
     )
 
@@ -143,7 +146,10 @@ class ServerStats:
         self.events: Callable[[], int] = int
         self.errors: Counter[str] = Counter()
         self.sockets: Callable[[], int] = int
+        self.states: Callable[[], list[tuple[str, str, str]]] = list  # of models: name, version and state
         self.sockets_opened = 0
+        self.requests: Counter[tuple[str, int]] = Counter()  # over HTTP, by door and status
+        self.closes: Counter[int] = Counter()  # of sockets by the server, by code
         self.models: dict[Place, ModelStats] = {}
         self.alerts: Counter[tuple[str, str, str]] = Counter()  # by model, version and rule
         self.webhooks: Counter[str] = Counter()  # by outcome

@@ -13,6 +13,7 @@ from pipeline.messages import ErrorBody, Event, Failure, Gap, Prediction, Server
 from pipeline.results import BatchResult
 from pipeline.routes import Route
 from pipeline.tensors import Row, Shapes
+from pipeline.usage import Tally
 from pipeline.window import Window
 
 MAX_ERROR_LENGTH: Final = 500
@@ -74,6 +75,7 @@ class Stream:
         "row_bytes",
         "session",
         "source",
+        "tally",
         "topic",
         "used_at",
         "window",
@@ -85,6 +87,8 @@ class Stream:
         self.session = session
         self.outlet = self.source = session.outlet
         self.route = route
+        account = session.account
+        self.tally: Tally | None = None if account is None else account.tally(route.name)
         self._use(model)
         self._former: dict[int, ServingModel] = {}  # of pending jobs that an earlier model has, by number
         self.key = key
@@ -184,6 +188,10 @@ class Stream:
     def finish(self, job: StreamJob, result: BatchResult, row: int) -> None:
         """Answer a job with row `row` of a run's result."""
         session, event, codec = self.session, job.event, job.codec
+        tally = self.tally
+        if tally is not None:
+            tally.predictions += 1
+            tally.compute_seconds += result.run_seconds / result.size
         if codec is session.bytes_codec:
             rows = result.byte_rows or result.rows(lists=False)
         else:
@@ -215,6 +223,8 @@ class Stream:
 
     def fail(self, job: StreamJob, error: WaterspoutError) -> None:
         """Answer a job with an error."""
+        if self.tally is not None:
+            self.tally.errors += 1
         self._settle(job, failure(error, job.event.id, job.seq, job.event.key))
 
     def cancel(self) -> None:

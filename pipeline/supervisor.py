@@ -11,11 +11,26 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from pipeline.control_messages import SEAT, Drain, Ready, Refused, Scrape, Scraped, Seat, Tell, Told, seat_text
+from pipeline.control_messages import (
+    SEAT,
+    Drain,
+    KeepTicket,
+    Ready,
+    Refused,
+    Scrape,
+    Scraped,
+    Seat,
+    TakeTicket,
+    Tell,
+    Ticket,
+    Told,
+    seat_text,
+)
 from pipeline.control_wire import Wire
 from pipeline.errors import ConfigError
 from pipeline.merged_metrics import Ledger, expose, process_metrics
 from pipeline.restarts import Restarts
+from pipeline.tickets import MemoryTickets
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +86,13 @@ class Child:
 
     def kill(self) -> None:
         """End it at once, if it runs."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+                self.process.send_signal(number)
 
 
 class Supervisor:
@@ -89,6 +108,7 @@ class Supervisor:
         self._announce = announce
         self._children = [Child(number) for number in range(1, processes + 1)]
         self._ledger = Ledger()
+        self._tickets = MemoryTickets()
         self._stopping = asyncio.Event()
         self._was_announced = False
         self._refusal: str | None = None
@@ -119,6 +139,12 @@ class Supervisor:
         for child in self._children:
             child.send_drain()
         asyncio.get_running_loop().call_later(self._drain_seconds + GRACE_SECONDS, self._kill)
+
+    def reload(self) -> None:
+        """Have those that are ready read again what may be renewed; others read it as they start."""
+        for child in self._children:
+            if child.state in (State.READY, State.SILENT):
+                child.send(signal.SIGHUP)
 
     async def _keep(self, child: Child) -> None:
         """Run one process after the other."""
@@ -159,22 +185,7 @@ class Supervisor:
             return None
         if self._stopping.is_set():
             child.send_drain()
-        async for message in child.wire.messages():
-            match message:
-                case Ready(url=url):
-                    child.state = State.READY
-                    log.info("process %d is ready, pid %d", child.number, child.process.pid)
-                    self._announce_once(url)
-                case Refused(reason=reason):
-                    child.refusal = reason
-                case Told(families=families):
-                    self._ledger.tell(child.number, families)
-                    if child.asked and not (future := child.asked.popleft()).done():
-                        future.set_result(None)
-                case Scrape():
-                    task = asyncio.create_task(self._answer(child.wire, message))
-                    self._scrapes.add(task)
-                    task.add_done_callback(self._scrapes.discard)
+        await self._hear(child)
         code = await child.process.wait()
         child.state = State.DOWN
         await child.wire.close()
@@ -183,6 +194,31 @@ class Supervisor:
             child.asked.popleft().cancel()
         self._ledger.forget(child.number)
         return code
+
+    async def _hear(self, child: Child) -> None:
+        """Take what a process says until it ends."""
+        assert child.wire is not None
+        async for message in child.wire.messages():
+            match message:
+                case Ready(url=url):
+                    child.state = State.READY
+                    log.info("process %d is ready, pid %d", child.number, child.process.pid if child.process else 0)
+                    self._announce_once(url)
+                case Refused(reason=reason):
+                    child.refusal = reason
+                case Told(families=families):
+                    self._ledger.tell(child.number, families)
+                    if child.asked and not (future := child.asked.popleft()).done():
+                        future.set_result(None)
+                case KeepTicket(number=number, digest=digest, record=record):
+                    child.wire.send(Ticket(number, self._tickets.put(digest, record)))
+                case TakeTicket(number=number, digest=digest):
+                    kept = self._tickets.pop(digest)
+                    child.wire.send(Ticket(number, kept is not None, kept or b""))
+                case Scrape():
+                    task = asyncio.create_task(self._answer(child.wire, message))
+                    self._scrapes.add(task)
+                    task.add_done_callback(self._scrapes.discard)
 
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, Wire]:
         ours, theirs = socket.socketpair()

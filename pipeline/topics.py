@@ -36,11 +36,11 @@ class Pattern:
         if self._is_own:
             return topic == self.text
         model, slash, key = topic.partition("/")
-        return bool(slash) and _fits(self._model, model) and _fits(self._key, key)
+        return bool(slash) and matches(self._model, model) and matches(self._key, key)
 
     def fits_model(self, model: str) -> bool:
         """Return whether any topic of a model can be meant."""
-        return not self._is_own and _fits(self._model, model)
+        return not self._is_own and matches(self._model, model)
 
 
 def read_patterns(texts: Iterable[str]) -> list[Pattern]:
@@ -163,7 +163,7 @@ class Topic:
         return encoded
 
 
-def _fits(parts: list[str], text: str) -> bool:
+def matches(parts: list[str], text: str) -> bool:
     """Return whether `text` is the parts of a pattern with anything between them."""
     first, *middle = parts
     if not middle:

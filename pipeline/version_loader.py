@@ -15,6 +15,7 @@ from pipeline.hub import Hub
 from pipeline.loaded_model import LoadedModel
 from pipeline.model_config import ModelConfig
 from pipeline.model_folder import Fingerprint, Found, FoundVersion, fingerprint
+from pipeline.queue_memory import QueueMemory
 from pipeline.served_ensemble import Find, StepUnavailable, find_steps, serve_ensemble
 from pipeline.served_model import ServedModel, serve_graph
 from pipeline.stats import ServerStats
@@ -36,11 +37,19 @@ class VersionLoader:
     """
 
     def __init__(
-        self, stats: ServerStats, workers: WorkerPool, cores: int, find: Find, hub: Hub, desk: AlertDesk
+        self,
+        stats: ServerStats,
+        workers: WorkerPool,
+        cores: int,
+        find: Find,
+        hub: Hub,
+        desk: AlertDesk,
+        memory: QueueMemory | None,
     ) -> None:
         """`find` is `Repository.get`, for the steps of ensembles; `hub` is where predictions are watched."""
         self._succession = Succession(stats, hub, desk)
         self._workers = workers
+        self._memory = memory
         self._cores = cores
         self._find = find
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -175,7 +184,7 @@ class VersionLoader:
             )
         root = item.path.parents[2] if found.config_path is not None else None
         loaded = await self.call(LoadedModel, item.path, config, root)
-        return serve_graph(found.name, item.version, loaded, self._workers)
+        return serve_graph(found.name, item.version, loaded, self._workers, self._memory)
 
     def _reject(self, versions: Versions, item: FoundVersion, error: Exception) -> None:
         """Keep and tell why a version is not served."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server import outdated_modules
+from handlers.speedups import outdated_modules
 from setup import HOT_PATH
 
 ROOT = Path(__file__).parents[1]

@@ -190,3 +190,14 @@ def test_looking_around_is_what_all_gateways_read_of_all_workers() -> None:
     ]
     assert many == round(gateways * workers * models * 1e3 / 1e6)
     assert one == round(gateways * workers * 1e3 / 1e6, 1)
+
+
+def test_shards_are_spread_over_the_primaries_of_the_last_column() -> None:
+    primaries = int(cadence("Redis primaries")[-1])
+    shards = 4 * primaries
+    assert numbers(r"The (\d+) primaries of the last column") == [primaries]
+    assert numbers(r"With `--shards (\d+)`, four times the primaries, each of them gets (\d+) shards") == [shards, 4]
+    most, even = round(100 * 5 / shards), round(100 * 4 / shards)
+    assert numbers(r"(\d+) of (\d+) are (\d+) % of the events instead of (\d+) %") == [5, shards, most, even]
+    processes = [int(cadence(name)[-1]) for name in ("gateway processes (the larger)", "worker cores")]
+    assert numbers(r"(\d+) x \((\d+) \+ (\d+)\) = ([\d,]+)") == [shards, *processes, shards * sum(processes)]

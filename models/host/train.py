@@ -188,12 +188,16 @@ def build(usual: Floats | None = None, limits: Floats | None = None) -> onnx.Mod
     return model
 
 
-def run(model: onnx.ModelProto, samples: Floats) -> Floats:
-    """Run samples [n, 300, channels] through a graph on one thread and return its first output."""
+def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """Load a graph into onnxruntime on one CPU thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"samples": samples})[0], dtype=np.float32)
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run(model: onnx.ModelProto, samples: Floats) -> Floats:
+    """Run samples [n, 300, channels] through a graph and return its first output."""
+    return np.asarray(open_session(model).run(None, {"samples": samples})[0], dtype=np.float32)
 
 
 def train(recordings: list[Recording]) -> onnx.ModelProto:
@@ -271,9 +275,7 @@ def report_load(kind: str, quiet: Floats, recordings: list[Recording], scores: l
 
 def measure(model: onnx.ModelProto, rows: int, repeats: int = 500) -> float:
     """Return the median time of one run in microseconds, after a tenth of the repeats as warm-up."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     samples = np.zeros((rows, LENGTH, len(CHANNELS)), np.float32)
     times = []
     for _ in range(repeats + repeats // 10):

@@ -147,6 +147,7 @@ class RecordingOutlet:
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.closed: list[int] = []
+        self.tokens: list[str] = []
         self.on_send: Callable[[], object] = lambda: None
 
     def send_message(self, message: ServerMessage, codec: Codec, seq: int | None = None) -> None:
@@ -156,6 +157,9 @@ class RecordingOutlet:
     def cork(self) -> None: ...
 
     def uncork(self) -> None: ...
+
+    def authenticate(self, token: str) -> None:
+        self.tokens.append(token)
 
     def close(self, code: int, reason: str = "") -> None:
         assert reason

@@ -9,6 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from pipeline.batching import NEVER, BatchPolicy, Job, MicroBatcher
 from pipeline.errors import ModelUnavailable, Overloaded
+from pipeline.queue_memory import UNBOUNDED, QueueMemory, bytes_of
 from pipeline.tensors import Shapes
 
 POLICIES = st.builds(
@@ -45,8 +46,9 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(policy=POLICIES)
     def start(self, policy: BatchPolicy) -> None:
-        self.calls: list[str] = []
-        self.batcher = MicroBatcher(policy, lambda: self.calls.append("wake"), self.on_earlier)
+        self.calls: list[object] = []
+        self.memory = QueueMemory(UNBOUNDED, self.calls.append)
+        self.batcher = MicroBatcher(policy, lambda: self.calls.append("wake"), self.on_earlier, self.memory)
         self.policy = policy
         self.waiting: list[Job] = []
         self.settled: set[int] = set()
@@ -101,7 +103,8 @@ class Histories(RuleBasedStateMachine):
     )
     def offer(self, patience: float, shapes: Shapes | None, asleep: bool, who: int, priority: int) -> Job:
         batcher = self.batcher
-        job = Job(self.owners[who], self.count, (b"",), self.now, shapes, self.now + patience, True)
+        row = (bytes(self.count % 7), ("ab", "c") if self.count % 5 == 0 else b"")
+        job = Job(self.owners[who], self.count, row, self.now, shapes, self.now + patience, True)
         job.priority = priority
         self.count += 1
         self.deadline_on_offer = job.deadline
@@ -170,6 +173,11 @@ class Histories(RuleBasedStateMachine):
         if self.is_open:
             assert self.batcher.room == self.policy.max_queue_size - len(self.waiting)
         assert all(job.queued for job in self.waiting)
+
+    @invariant()
+    def every_byte_that_waits_is_counted(self) -> None:
+        assert self.memory.held == sum(bytes_of(job.row) for job in self.waiting)
+        assert sorted(job.number for job in self.batcher.waiting()) == sorted(job.number for job in self.waiting)
 
     @invariant()
     def no_waiting_row_expires_before_the_next_deadline(self) -> None:

@@ -7,7 +7,22 @@ import socket
 import pytest
 
 from pipeline import control_wire
-from pipeline.control_messages import SEAT, Drain, Message, Ready, Refused, Scrape, Scraped, Seat, Tell, Told, seat_text
+from pipeline.control_messages import (
+    SEAT,
+    Drain,
+    KeepTicket,
+    Message,
+    Ready,
+    Refused,
+    Scrape,
+    Scraped,
+    Seat,
+    TakeTicket,
+    Tell,
+    Ticket,
+    Told,
+    seat_text,
+)
 from pipeline.control_wire import ParentLink, Wire, own_seat
 from pipeline.errors import Overloaded, ShuttingDown
 from pipeline.merged_metrics import Family
@@ -86,7 +101,7 @@ async def test_each_question_gets_its_own_answer() -> None:
 
 
 async def test_a_parent_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_wire, "SCRAPE_SECONDS", 0.01)
+    monkeypatch.setattr(control_wire, "ANSWER_SECONDS", 0.01)
     async with Pair() as pair:
         with pytest.raises(Overloaded, match="does not answer"):
             await pair.link.scrape("")
@@ -125,3 +140,26 @@ def test_a_process_finds_its_seat_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_seat() == Seat(2, 8888, 5)
     assert SEAT not in os.environ
     assert own_seat() is None
+
+
+async def test_a_ticket_is_kept_and_taken_by_number() -> None:
+    async with Pair() as pair:
+        kept = asyncio.create_task(pair.link.keep_ticket("d", b"who"))
+        assert await pair.next() == KeepTicket(1, "d", b"who")
+        taken = asyncio.create_task(pair.link.take_ticket("d"))
+        assert await pair.next() == TakeTicket(2, "d")
+        pair.wire.send(Ticket(2, True, b"who"))
+        pair.wire.send(Ticket(7, True, b"nobody asked"))
+        pair.wire.send(Ticket(1, False))
+        assert (await taken, await kept) == (b"who", False)
+
+
+async def test_a_parent_that_does_not_answer_or_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_wire, "ANSWER_SECONDS", 0.05)
+    async with Pair() as pair:
+        with pytest.raises(Overloaded, match="does not answer"):
+            await pair.link.take_ticket("d")
+        await pair.wire.close()
+        await pair.drained.wait()
+        with pytest.raises(ShuttingDown):
+            await pair.link.keep_ticket("d", b"who")

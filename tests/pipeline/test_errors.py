@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors
-from pipeline.errors import CloseCode, ConfigError, Overloaded, WaterspoutError
+from pipeline.errors import CloseCode, ConfigError, Overloaded, RateLimited, WaterspoutError
 
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 TOLD_TO_CLIENTS = [
@@ -28,7 +28,7 @@ def test_every_error_is_documented_with_whether_to_try_again(kind: type[Waterspo
 
 def test_no_two_errors_share_a_code() -> None:
     codes = [kind.code for kind in TOLD_TO_CLIENTS]
-    assert len(set(codes)) == len(codes) == 9
+    assert len(set(codes)) == len(codes) == 13
 
 
 def test_every_close_code_is_documented() -> None:
@@ -43,3 +43,8 @@ def test_every_close_code_is_documented() -> None:
 def test_overload_says_when_to_try_again() -> None:
     assert Overloaded("full").retry_after_ms == 100
     assert (str(Overloaded("full", 1000)), Overloaded("full", 1000).retry_after_ms) == ("full", 1000)
+
+
+def test_a_rate_that_is_passed_says_when_to_try_again() -> None:
+    assert RateLimited("too many").retry_after_ms == 1000
+    assert RateLimited("too many", 50).retry_after_ms == 50

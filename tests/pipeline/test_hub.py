@@ -3,8 +3,9 @@
 import pytest
 
 from pipeline.errors import InvalidMessage
-from pipeline.hub import LINGER_SECONDS, MAX_LINGERING, NEVER, RECENT_ALERTS, Hub
+from pipeline.hub import NEVER, RECENT_ALERTS, Hub
 from pipeline.messages import Gap
+from pipeline.topic_table import LINGER_SECONDS, MAX_LINGERING
 from pipeline.topics import ALERTS, STATS, Topic
 from pipeline.watch_messages import MAX_PATTERNS
 

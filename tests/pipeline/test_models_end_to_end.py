@@ -42,6 +42,9 @@ class Sent:
 
     def uncork(self) -> None: ...
 
+    def authenticate(self, token: str) -> None:
+        raise AssertionError(f"nobody sends {token!r} here")
+
     def close(self, code: int, reason: str = "") -> None:
         raise AssertionError(f"closed with {code}: {reason}")
 

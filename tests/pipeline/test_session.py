@@ -112,6 +112,7 @@ def test_control_messages_and_events_share_a_frame() -> None:
     client = Client(model)
     client.send_message([{"data": 1}, {"op": "ping", "t": 1}, {"op": "auth", "token": "t"}, {"data": 2}])
     assert client.read() == [Pong(1)]
+    assert client.outlet.tokens == ["t"]
     model.finish()
     assert [answer.seq for answer in client.predictions()] == [0, 1]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.limit_config import Limits
 from pipeline.settings import Settings, read_settings, unknown_variables
 
 
@@ -18,6 +19,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
     return tmp_path / "waterspout.toml"
+
+
+NO_LIMITS = {**dict.fromkeys(Limits.model_fields), "burst_seconds": 2.0}
 
 
 def values(settings: Settings) -> dict[str, object]:
@@ -37,13 +41,33 @@ def test_without_any_source_everything_has_its_default() -> None:
         "tls_cert": None,
         "tls_key": None,
         "allowed_origins": [],
+        "hsts_seconds": 31_536_000,
+        "allowed_hosts": [],
+        "trusted_proxies": [],
+        "api_keys": None,
+        "api_keys_in_redis": False,
+        "jwt_secret": None,
+        "jwt_public_key": None,
+        "jwt_jwks": None,
+        "jwt_algorithms": [],
+        "jwt_issuer": None,
+        "jwt_audience": None,
+        "insecure": False,
+        "query_tokens": False,
         "processes": 1,
         "threads": None,
         "max_message_bytes": 1 << 20,
         "max_write_bytes": 4 << 20,
         "max_in_flight": 256,
+        "max_queue_bytes": 256 << 20,
         "max_keys_per_socket": 1024,
         "max_keys": 100_000,
+        "identity_limits": NO_LIMITS,
+        "address_limits": NO_LIMITS,
+        "limits_of": {},
+        "usage_db": Path("usage.db"),
+        "usage_in_redis": False,
+        "usage_days": 400,
         "key_idle_seconds": 300.0,
         "ping_after_seconds": 25.0,
         "pong_wait_seconds": 8.0,
@@ -59,6 +83,7 @@ def test_without_any_source_everything_has_its_default() -> None:
         "max_lag": 1000,
         "worker_wait_seconds": 30.0,
         "claim_seconds": 5.0,
+        "log_format": "console",
         "log_level": "info",
     }
 
@@ -134,8 +159,10 @@ WRONG = {
     "max_message_bytes": ["127", str((1 << 30) + 1), "1k"],
     "max_write_bytes": ["1023"],
     "max_in_flight": ["0", "1000001"],
+    "max_queue_bytes": ["0", "1048575", "1G"],
     "max_keys_per_socket": ["0"],
     "max_keys": ["0"],
+    "usage_days": ["0", "3661"],
     "key_idle_seconds": ["0", "86401"],
     "ping_after_seconds": ["-1", "nan", "soon"],
     "pong_wait_seconds": ["0"],
@@ -180,6 +207,12 @@ def test_an_unknown_key_of_the_file_is_named(toml: Path) -> None:
     [
         (["--tls-cert", "a.pem"], "tls_cert and tls_key: give both or none"),
         (["--tls-key", "a.pem"], "tls_cert and tls_key: give both or none"),
+        (["--max-queue-bytes", "8000000"], "max_queue_bytes: expected at least eight times max_message_bytes"),
+        (["--usage-in-redis"], "usage_in_redis: needs redis"),
+        (
+            ["--usage-days", "30", "--identity-limits.events-per-month", "1"],
+            "usage_days: events_per_month needs at least 31",
+        ),
         (["--max-message-bytes", "3000000"], "max_write_bytes: expected at least twice max_message_bytes"),
     ],
 )
@@ -240,84 +273,3 @@ def test_variables_that_are_no_settings_are_told(monkeypatch: pytest.MonkeyPatch
         "WATERSPOUT_SERVICE_HOST: no such setting",
     ]
     assert read_settings([]).port == 2
-
-
-SECRET = "whsec_" + "QUJD" * 10
-
-
-@pytest.mark.parametrize("source", ["environment", "file"])
-def test_the_secret_of_webhooks_comes_from_the_environment_or_the_file(
-    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
-) -> None:
-    toml.write_text(f"webhook_secret = '{SECRET}'\n" if source == "file" else "")
-    if source == "environment":
-        monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
-    settings = read_settings(["--config", str(toml)])
-    assert settings.webhook_secret is not None
-    assert settings.webhook_secret.get_secret_value() == SECRET
-    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
-
-
-@pytest.mark.parametrize("arguments", [[f"--webhook-secret={SECRET}"], ["--webhook-secret", SECRET]])
-def test_the_secret_of_webhooks_is_no_flag(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^webhook_secret: other processes see flags") as caught:
-        read_settings(arguments)
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("secret", ["geheim", "whsec_geheim", "", "geheim geheim geheim geheim geheim geheim"])
-def test_a_wrong_secret_of_webhooks_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", secret)
-    with pytest.raises(ConfigError, match=r"^webhook_secret: .*expected") as caught:
-        read_settings([])
-    assert "geheim" not in str(caught.value)
-
-
-def test_help_tells_nothing_of_the_secret_of_webhooks(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WATERSPOUT_WEBHOOK_SECRET", SECRET)
-    with pytest.raises(SystemExit):
-        read_settings(["--help"])
-    assert SECRET not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("source", ["environment", "file"])
-def test_a_password_for_redis_comes_from_the_environment_or_the_file(
-    monkeypatch: pytest.MonkeyPatch, toml: Path, source: str
-) -> None:
-    url = "redis://user:geheim@host:7000/1"
-    toml.write_text(f"redis = '{url}'\n" if source == "file" else "")
-    if source == "environment":
-        monkeypatch.setenv("WATERSPOUT_REDIS", url)
-    settings = read_settings(["--config", str(toml)])
-    assert settings.redis is not None
-    assert settings.redis.get_secret_value() == url
-    assert "geheim" not in f"{settings!r} {settings} {settings.model_dump()}"
-
-
-@pytest.mark.parametrize("arguments", [["--redis=redis://:geheim@host"], ["--redis", "redis://u:geheim@host:x"]])
-def test_a_password_for_redis_is_no_flag(arguments: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^redis: other processes see flags") as caught:
-        read_settings(arguments)
-    assert "geheim" not in str(caught.value)
-
-
-def test_a_redis_without_a_password_may_be_a_flag() -> None:
-    settings = read_settings(["--redis", "unix:///run/redis.sock", "--redis-prefix", "staging"])
-    assert settings.redis is not None
-    assert (settings.redis.get_secret_value(), settings.redis_prefix) == ("unix:///run/redis.sock", "staging")
-
-
-def test_a_wrong_url_of_redis_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WATERSPOUT_REDIS", "redis://:geheim@host:port")
-    with pytest.raises(ConfigError, match=r"^redis: .*port") as caught:
-        read_settings([])
-    assert "geheim" not in str(caught.value)
-
-
-@pytest.mark.parametrize("role", ["gateway", "worker"])
-def test_a_role_needs_redis(role: str) -> None:
-    with pytest.raises(ConfigError, match=f"role: a {role} needs redis"):
-        read_settings(["--role", role])
-    assert read_settings(["--role", role, "--redis", "redis://127.0.0.1"]).role == role

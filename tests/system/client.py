@@ -98,6 +98,7 @@ def open_stream(
     *,
     announced: bool = False,
     origin: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Stream]:
     """Open a WebSocket; `announced`: offer the encoding's subprotocol, the server's welcome is the first message."""
     offered = [Subprotocol(subprotocol(encoding))] if announced else None
@@ -105,6 +106,7 @@ def open_stream(
         server.ws + path,
         subprotocols=offered,
         origin=Origin(origin) if origin is not None else None,
+        additional_headers=headers,
         ssl=server.tls,
         compression=None,
         proxy=None,

@@ -14,10 +14,12 @@ from .client import get
 from .graphs import double, slow, write_model
 from .metrics import Metrics
 from .process import Server, running_server, until
+from .roles import KNOWN
 
 CLAIM_SECONDS: Final = 1.0
 WORKER_WAIT_SECONDS: Final = 15.0
 BOX_TTL_MS: Final = 60_000
+EXPIRED: Final = -2  # what Redis says of a key that is not there
 MODELS: Final = ("double", "slow")
 TIMES: Final = (
     ("--claim-seconds", str(CLAIM_SECONDS)),
@@ -63,7 +65,7 @@ class Cluster:
             started = list(pool.map(self._start, roles))
         self.gateways += started[:gateways]
         self.workers += started[gateways:]
-        until(lambda: all(models_of(gateway) >= set(MODELS) for gateway in self.gateways))
+        until(lambda: all(models_of(gateway) >= set(MODELS) for gateway in self.gateways), KNOWN)
 
     def kill(self, server: Server) -> None:
         """End a process at once."""
@@ -82,7 +84,8 @@ class Cluster:
         """Wait until no entry and no reply is left; the boxes of gateways that are gone are forgotten in a while."""
         until(lambda: not self._lengths(), 10.0)
         for name in self._names(":replies"):
-            assert 0 < self.store.holder(name).command("PTTL", name) <= BOX_TTL_MS
+            left = self.store.holder(name).command("PTTL", name)
+            assert left == EXPIRED or 0 <= left <= BOX_TTL_MS
 
     def _lengths(self) -> dict[str, int]:
         """Return the lengths of those queues, and boxes of gateways that live, that are not empty."""

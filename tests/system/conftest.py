@@ -9,7 +9,8 @@ import pytest
 
 from tests.certificates import Certificate, make_certificate
 
-from .graphs import write_zoo
+from .access_parts import Keys
+from .graphs import double, write_model, write_zoo
 from .process import Server, running_server
 from .v2_models import write_broken_model, write_models
 
@@ -83,3 +84,27 @@ def start_server(zoo_models: Path) -> Iterator[StartServer]:
             return stack.enter_context(running_server(*models, *arguments, **options))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    keys = Keys(tmp_path_factory.mktemp("keys") / "keys.toml", {})
+    keys.add("adder", "predict:add watch:add/*")
+    keys.add("all", "predict:* watch:*")
+    keys.add("root", "admin")
+    keys.add("nobody", "predict:none")
+    return keys
+
+
+@pytest.fixture(scope="module")
+def guarded_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    write_model(root, "add", double())
+    write_model(root, "norm", double())
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(keys: Keys, guarded_models: Path) -> Iterator[Server]:
+    with running_server("--models", str(guarded_models), "--api-keys", str(keys.file)) as server:
+        yield server

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 ROOT: Final = Path(__file__).parents[2]
-START_TIMEOUT: Final = 20.0
+START_TIMEOUT: Final = 60.0  # several start at once, beside whatever else a machine does
 STOP_TIMEOUT: Final = 10.0
 
 T = TypeVar("T")
 
 _LISTENING = re.compile(r"Waterspout is listening on (https?)://(.+):(\d+)\n")
-_PROBLEM = re.compile(r"Traceback| ERROR | CRITICAL |never retrieved|was never awaited|Exception ignored")
+_PROBLEM = re.compile(
+    r"Traceback| ERROR | CRITICAL |\"level\":\"(?:error|critical)\"|never retrieved|was never awaited|Exception ignored"
+)
 
 
 def until(look: Callable[[], T], within: float = 5.0) -> T:
@@ -86,6 +88,10 @@ class Server:
         self._was_told = True
         self.process.send_signal(signal.SIGTERM)
 
+    def reload(self) -> None:
+        """Have the server read again what may be renewed."""
+        self.process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End the server at once, as nothing that goes well does."""
         self.process.kill()
@@ -122,7 +128,13 @@ def running_server(
     with (
         tempfile.NamedTemporaryFile("w", prefix="waterspout-", suffix=".log") as log,
         subprocess.Popen(
-            command, cwd=root, env=_environment(env), stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=root,
+            env=_environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         ) as process,
     ):
         try:

@@ -1,5 +1,6 @@
 """The files of `deploy/`: what they name exists, and the commands in them run as they stand, without containers."""
 
+import json
 import re
 import shlex
 import shutil
@@ -15,10 +16,11 @@ from handlers.app import DOORS
 from pipeline.settings import Settings, read_settings
 from tests.redis_server import RedisServer, running_redis
 
-from .client import get, post
+from .access_parts import ask
+from .client import Reply, get, post
 from .graphs import plus, write_model
 from .metrics import Metrics
-from .process import ROOT, Server, running_server, until
+from .process import ROOT, Server, run_to_end, running_server, until
 from .roles import gateway_of, has_workers, worker_of
 
 DEPLOY: Final = ROOT / "deploy"
@@ -58,6 +60,10 @@ def entrypoint() -> list[str]:
     return [str(argument) for argument in arguments]
 
 
+def ask_predict(server: Server, headers: dict[str, str]) -> Reply:
+    return ask(server, "POST", "/v1/models/activity/predict", headers, json.dumps({"data": WINDOW}))
+
+
 def doors_of(role: str) -> set[str]:
     return {door.path for door in DOORS if door.at_workers or role != "worker"}
 
@@ -83,9 +89,14 @@ def test_the_commands_of_the_compose_file_make_one_service(redis: RedisServer) -
             for _ in range(told["deploy"]["replicas"]):
                 running.append(stack.enter_context(running_server(*entrypoint(), *told["command"], env=env)))
         assert (len(servers["gateway"]), len(servers["worker"])) == (2, 3)
+        scopes = ["--name", "ada", "--scopes", "predict:*"]
+        made = run_to_end("keys", "create", *scopes, env=env)
+        bearer = {"Authorization": f"Bearer {made.stdout.strip()}"}
         for gateway in servers["gateway"]:
             has_workers(gateway, 3)
-            assert post(gateway, "/v1/models/activity/predict", {"data": WINDOW}).json["outputs"]["scores"]
+            until(lambda gateway=gateway: ask_predict(gateway, bearer).status == 200)  # type: ignore[misc]
+            assert ask_predict(gateway, bearer).json["outputs"]["scores"]
+            assert ask_predict(gateway, {}).status == 401
         assert redis.command("CONFIG", "GET", "maxmemory-policy")[1] == b"noeviction"
         assert redis.command("CONFIG", "GET", "appendonly")[1] == b"yes"
 
@@ -113,7 +124,8 @@ def test_the_image_has_all_that_the_server_needs(tmp_path: Path) -> None:
                 shutil.copytree(path, place, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy2(path, place)
-    with running_server(*entrypoint(), root=tmp_path) as server:
+    with running_server(*entrypoint(), "--insecure", root=tmp_path) as server:
+        assert "--insecure: whoever can reach 0.0.0.0" in server.log
         assert post(server, "/v1/models/activity/predict", {"data": WINDOW}).status == 200
         assert get(server, "/").status == 200
     assert re.search(r"^USER [1-9]\d*$", text, re.MULTILINE)
@@ -127,8 +139,9 @@ def test_every_container_has_settings_that_are_right(monkeypatch: pytest.MonkeyP
     for deployment, container in containers():
         with monkeypatch.context() as patch:
             for variable in container["env"]:
-                reference = variable["valueFrom"]["secretKeyRef"]
-                patch.setenv(variable["name"], secrets[reference["name"]][reference["key"]])
+                reference = variable.get("valueFrom", {}).get("secretKeyRef")
+                value = secrets[reference["name"]][reference["key"]] if reference else variable["value"]
+                patch.setenv(variable["name"], value)
             settings = read_settings([*entrypoint(), *container["args"]])
         pod = deployment["spec"]["template"]
         assert settings.role == deployment["metadata"]["name"] == pod["metadata"]["labels"]["role"]
@@ -169,7 +182,7 @@ def test_every_flag_and_variable_is_a_setting(path: Path) -> None:
 def test_every_metric_is_there(redis: RedisServer, tmp_path: Path) -> None:
     texts = [path.read_text() for path in (*FILES, ROOT / "docs" / "cluster.md", ROOT / "docs" / "scaling.md")]
     operations = (ROOT / "docs" / "operations.md").read_text()
-    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n## ")[0])
+    texts.append(operations.partition("### Metrics of a cluster")[2].partition("\n##")[0])
     named = {name for text in texts for name in re.findall(r"\b(waterspout_[a-z_]+)\b", text)}
     write_model(tmp_path / "models", "plus", plus(1))
     with (

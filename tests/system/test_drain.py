@@ -1,11 +1,14 @@
 """SIGTERM: what is in flight is answered, what is new is refused, and the process ends in time."""
 
+import asyncio
 import json
 import signal
 import time
+from contextlib import AsyncExitStack
 from typing import Final
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.conformance.frames import Opcode, frame
@@ -101,11 +104,45 @@ def test_a_draining_server_upgrades_no_more(start_server: StartServer) -> None:
         assert stream.receive()["id"] == 1
 
 
+def test_many_sockets_are_not_sent_away_all_at_once(start_server: StartServer) -> None:
+    sockets = 400  # which take 0.8 s
+    server = start_server("--drain-seconds", "30")
+    told, closed = asyncio.run(leave(server, sockets))
+    assert server.wait() == 0
+    assert len(told) == len(closed) == sockets
+    for moments in (told, closed):
+        assert max(moments) - min(moments) > 0.5
+        assert max(sum(start <= at < start + 0.1 for at in moments) for start in moments) < sockets / 3
+    assert all(at < end for at, end in zip(told, closed, strict=True))
+
+
+async def leave(server: Server, sockets: int) -> tuple[list[float], list[float]]:
+    """Open sockets, end the server, and return when each of them was told, and when it was closed."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(connect(server.ws + SLOW, compression=None, proxy=None))
+            for _ in range(sockets)
+        ]
+
+        async def follow(socket: ClientConnection) -> tuple[float, float]:
+            assert json.loads(await socket.recv())["op"] == "goaway"
+            told = loop.time()
+            await socket.wait_closed()
+            assert socket.close_code == GOING_AWAY
+            return told, loop.time()
+
+        followers = [asyncio.create_task(follow(socket)) for socket in opened]
+        server.terminate()
+        moments = await asyncio.gather(*followers)
+    return [told for told, _ in moments], [closed for _, closed in moments]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/event-stream"])
 def test_requests_in_flight_are_answered(start_server: StartServer, accept: str) -> None:
     server = start_server()
     body = json.dumps([{"id": number, "data": LONG} for number in range(12)])
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n"
     with open_stream(server, SLOW) as witness, connection_to(server) as connection:
         connection.sendall(head.encode() + body.encode())
         until(lambda: Metrics(server)("queue_depth", model="slow") == 4)  # eight of twelve run

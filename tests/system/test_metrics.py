@@ -27,11 +27,19 @@ PROMISED = {
     "alerts": "counter",
     "webhooks": "counter",
     "queue_depth": "gauge",
+    "queue_bytes": "gauge",
+    "events_shed": "counter",
     "batch_rows": "histogram",
     "queue_seconds": "histogram",
     "run_seconds": "histogram",
     "end_to_end_seconds": "histogram",
 }
+
+
+def test_versions_have_their_state(tensors: Server) -> None:
+    metrics = Metrics(tensors)
+    assert metrics("model_versions", model="broken", version="3", state="unavailable") == 1
+    assert metrics("model_versions", model="int8", state="ready") == 1
 
 
 @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])

@@ -100,6 +100,7 @@ def test_a_worker_describes_the_doors_that_it_has(trio: Trio) -> None:
         "/v1/models",
         "/v1/models/{model}",
         "/v1/models/{model}/versions/{version}",
+        "/v1/admin/log-level",
         "/v1/stats",
         "/v2/health/live",
         "/v2/health/ready",

@@ -20,7 +20,7 @@ DOUBLE = "/v1/models/double/stream"
 NO_PONG = 4012
 SLOW = 2.5  # seconds that may pass at most until what is due after a fraction of a second has happened
 
-PREDICT = b"POST /v1/models/double/predict HTTP/1.1\r\nHost: x\r\n"
+PREDICT = b"POST /v1/models/double/predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def test_a_client_that_stopped_reading_for_a_while_is_pinged_before_it_is_given_
 UNFINISHED = {
     "nothing": b"",
     "half a request line": b"GET /heal",
-    "half a header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nAccept: ",
-    "half an upgrade": b"GET /v1/echo HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    "half a header": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAccept: ",
+    "half an upgrade": b"GET /v1/echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
 }
 
 
@@ -119,7 +119,7 @@ def has_ended(connection: socket.socket) -> bool:
 def test_a_header_that_comes_drop_by_drop_is_closed_all_the_same(pinging: Server) -> None:
     with connection_to(pinging) as connection:
         started = time.monotonic()
-        connection.sendall(b"GET /v1/echo HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        connection.sendall(b"GET /v1/echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         connection.settimeout(0.05)
         while not has_ended(connection):
             assert time.monotonic() - started < SLOW
@@ -129,7 +129,7 @@ def test_a_header_that_comes_drop_by_drop_is_closed_all_the_same(pinging: Server
 
 def test_an_idle_connection_is_closed_but_a_websocket_is_not(pinging: Server) -> None:
     with open_stream(pinging, DOUBLE) as stream, connection_to(pinging) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_to_end(connection).endswith(b'{"live":true}')
         assert stream.ask({"id": 1, "data": [1, 2, 3, 4]})["outputs"] == {"y": [2, 4, 6, 8]}
 
@@ -150,7 +150,7 @@ def hasty(zoo_models: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("head", [PREDICT, b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("head", [PREDICT, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
 @pytest.mark.parametrize("body", [b"Content-Length: 10\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"])
 def test_a_body_that_comes_too_slowly_ends_the_connection(hasty: Server, head: bytes, body: bytes) -> None:
     with connection_to(hasty) as connection:

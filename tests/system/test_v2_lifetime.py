@@ -19,7 +19,7 @@ def body(width: int, data: list[float]) -> bytes:
 
 def test_a_client_that_hangs_up_takes_its_rows_out_of_the_queue(tensors: Server) -> None:
     asked = body(3, [0.0] * 12)
-    head = f"POST /v2/models/tight/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(asked)}\r\n\r\n"
+    head = f"POST /v2/models/tight/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(asked)}\r\n\r\n"
     with connection_to(tensors) as connection:
         connection.sendall(head.encode() + asked)
         until(lambda: Metrics(tensors)("queue_depth", model="tight") == 4)

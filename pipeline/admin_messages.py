@@ -1,0 +1,50 @@
+"""What operators are told and may order: one struct per body (docs/security.md)."""
+
+from typing import Literal, get_args
+
+from msgspec import Struct
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[str, ...] = get_args(Level)
+
+
+class SessionInfo(Struct, omit_defaults=True):
+    """A socket: what it is, whose it is and what it has done."""
+
+    session: str
+    kind: Literal["stream", "watch", "events", "echo"]
+    identity: str | None  # None: has yet to say who it is
+    address: str
+    seconds: float  # since it was opened
+    events: int = 0
+    in_flight: int = 0
+    keys: int = 0
+    topics: list[str] = []
+
+
+class Sessions(Struct):
+    """Open sockets, the oldest first, and how many there are in all."""
+
+    sessions: list[SessionInfo]
+    total: int
+
+
+class Done(Struct):
+    """What an operator ordered is done."""
+
+    done: bool = True
+
+
+class LogLevel(Struct, forbid_unknown_fields=True):
+    """How much is logged."""
+
+    level: Level
+
+
+class Me(Struct):
+    """Who asks: the name, kind, scopes and end (unix seconds; None: has none) of a credential."""
+
+    name: str
+    kind: Literal["key", "token", "ticket", "open"]
+    scopes: list[str]
+    expires_at: float | None
