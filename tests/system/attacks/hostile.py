@@ -24,12 +24,12 @@ def websocket(server: Server, path: str = DOUBLE, receive_buffer: int | None = N
 
 
 def flood(connection: socket.socket, octets: bytes, attack: Measure) -> None:
-    """Send as fast as the server takes it, reading all that comes, for as long as the attack lasts."""
+    """Send ten times a second, reading all that comes, for as long as the attack lasts."""
     connection.settimeout(None)
     reader = threading.Thread(target=read_to_end, args=(connection,))
     reader.start()
     with contextlib.suppress(OSError):
-        while attack.lasts():
+        while attack.lasts(pause=0.1):
             connection.sendall(octets)
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

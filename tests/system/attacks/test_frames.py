@@ -42,13 +42,13 @@ def test_violations_by_the_thousand_are_told_what_they_are(arena: Arena) -> None
             with open_raw(arena.server, path) as client:
                 client.send(octets)
                 client.expect_end(code)
-            if not attack.lasts():
+            if not attack.lasts(pause=0.005):
                 break
 
 
 def test_violations_of_a_crowd_at_once_are_told_what_they_are(arena: Arena) -> None:
     with arena.under_attack() as attack:
-        while attack.lasts():
+        while attack.lasts(pause=0.1):
             clients = [(open_raw(arena.server, DOUBLE), *VIOLATIONS[case]) for case in VIOLATIONS]
             for client, _, octets in clients:
                 client.send(octets)

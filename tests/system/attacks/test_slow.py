@@ -1,10 +1,10 @@
 """Clients that take their time: each is ended when its time is up, and nobody waits for all of them together."""
 
 import contextlib
+import itertools
 from typing import Final
 
 import msgpack
-import pytest
 
 from tests.conformance.frames import Opcode, frame
 
@@ -36,23 +36,22 @@ LORISES = {
 }
 
 
-def hold_out(arena: Arena, first: bytes, then: bytes, most_left: int = MOST_LEFT) -> None:
-    """Open a crowd that sends slowly, until the server has ended all of it."""
+def hold_out(arena: Arena, kinds: list[tuple[bytes, bytes]], most_left: int = MOST_LEFT) -> None:
+    """Open a crowd of these kinds that sends slowly, until the server has ended all of it."""
     with arena.under_attack(most_left=most_left) as attack, crowd(arena.server, CROWD) as connections:
-        alive = drip(connections, first)
+        groups = [connections[number :: len(kinds)] for number in range(len(kinds))]
+        alive = [drip(group, first) for group, (first, _) in zip(groups, kinds, strict=True)]
         while attack.lasts(pause=0.05):
-            alive = drip(alive, then)
+            alive = [drip(group, then) for group, (_, then) in zip(alive, kinds, strict=True)]
         until(lambda: not any(map(is_open, connections)), within=5)
 
 
-@pytest.mark.parametrize("case", LORISES)
-def test_a_slow_loris_is_ended_in_time(arena: Arena, case: str) -> None:
-    hold_out(arena, *LORISES[case])
+def test_slow_lorises_are_ended_in_time(arena: Arena) -> None:
+    hold_out(arena, list(LORISES.values()))
 
 
-@pytest.mark.parametrize("case", ["nothing", "half a handshake"])
-def test_a_handshake_of_tls_that_never_ends_is_ended(secure_arena: Arena, case: str) -> None:
-    hold_out(secure_arena, *((b"", b"") if case == "nothing" else (HELLO, b"x")), most_left=48 << 20)
+def test_handshakes_of_tls_that_never_end_are_ended(secure_arena: Arena) -> None:
+    hold_out(secure_arena, [(b"", b""), (HELLO, b"x")], most_left=48 << 20)
 
 
 ANSWERS = {
@@ -61,17 +60,19 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("case", ANSWERS)
-def test_sockets_that_do_not_read_are_closed(arena: Arena, case: str) -> None:
-    amid, left = FEW * MAX_WRITE_BYTES + (64 << 20), 48 << 20
+def test_sockets_that_do_not_read_are_closed(arena: Arena) -> None:
+    amid, left = 2 * FEW * MAX_WRITE_BYTES + (64 << 20), 48 << 20
     with arena.under_attack(most_amid=amid, most_left=left) as attack, contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(websocket(arena.server, WIDE, RECEIVE_BUFFER)) for _ in range(FEW)]
-        for connection in sockets:
-            connection.setblocking(False)
-        alive = sockets
+        groups = []
+        for octets in ANSWERS.values():
+            sockets = [stack.enter_context(websocket(arena.server, WIDE, RECEIVE_BUFFER)) for _ in range(FEW)]
+            groups.append((octets, sockets))
+            for connection in sockets:
+                connection.setblocking(False)
         while attack.lasts(pause=0.01):
-            alive = drip(alive, ANSWERS[case])
-        for connection in sockets:
+            for octets, sockets in groups:
+                drip(sockets, octets)
+        for connection in itertools.chain.from_iterable(sockets for _, sockets in groups):
             connection.settimeout(5)
             send_and_read_to_end(connection, b"")
 

