@@ -230,11 +230,12 @@ def test_why_the_motion_sensor_cannot_be_streamed_is_told(browser: Browser, kind
         expect(view.card(SENSOR)).to_contain_text("takes more than one input")
         view.choose("texts")
         expect(view.card(SENSOR)).to_contain_text("takes more than one input")
-    elsewhere = http_address(shipped).replace(urlsplit(shipped.ws).hostname or "", ELSEWHERE)
-    with try_page(browser, shipped, "activity", address=elsewhere) as view:
-        expect(view.card(SENSOR)).to_contain_text("pages of https:// and of this very machine")
-        view.card("On the wire").get_by_role("button", name="Copy all").click()
-        expect(view.card("On the wire").get_by_role("button", name="Copied")).to_be_visible()
+    with running_server("--allowed-hosts", ELSEWHERE) as named:
+        elsewhere = http_address(named).replace(urlsplit(named.ws).hostname or "", ELSEWHERE)
+        with try_page(browser, named, "activity", address=elsewhere) as view:
+            expect(view.card(SENSOR)).to_contain_text("pages of https:// and of this very machine")
+            view.card("On the wire").get_by_role("button", name="Copy all").click()
+            expect(view.card("On the wire").get_by_role("button", name="Copied")).to_be_visible()
 
 
 def test_a_server_without_models_says_what_to_do(browser: Browser, tmp_path: Path, start_server: StartServer) -> None:

@@ -45,7 +45,7 @@ def test_pages_of_other_origins_may_not_open_a_socket(arena: Arena) -> None:
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/stats", "/metrics", "/v2/models/double/config"])
 def test_pages_of_other_origins_may_not_read_an_answer(arena: Arena, path: str) -> None:
     for origin in FOREIGN:
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
         with connection_to(arena.server) as connection:
             connection.sendall(request.encode())
             assert b"access-control-allow-origin" not in read_head(connection).lower()

@@ -12,9 +12,9 @@ from ..raw import connection_to, read_to_end
 from .hostile import exchange
 from .scene import Arena
 
-PREDICT: Final = "POST /v1/models/double/predict HTTP/1.1\r\nHost: x\r\n"
-INFER: Final = "POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n"
-SMUGGLED: Final = "GET /healthz?smuggled HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+PREDICT: Final = "POST /v1/models/double/predict HTTP/1.1\r\nHost: localhost\r\n"
+INFER: Final = "POST /v2/models/double/infer HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED: Final = "GET /healthz?smuggled HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 REFUSED: Final = re.compile(rb"(HTTP/1\.1 4\d\d )?")
 
 #: Each may be read in two ways; a proxy that reads it in the other one would take the rest for another's request.
@@ -74,10 +74,10 @@ STUFFED = {
 
 
 STARTS = [
-    b"GET /healthz HTTP/1.1\r\nHost: x\r\n",
-    b"GET /v1/echo HTTP/1.1\r\nHost: x\r\n",
-    b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n",
-    b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET /v1/echo HTTP/1.1\r\nHost: localhost\r\n",
+    b"POST /v2/models/double/infer HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n",
 ]
 
 
@@ -91,7 +91,7 @@ def test_requests_stuffed_with_headers_are_refused(arena: Arena) -> None:
 
 
 def test_requests_that_come_all_at_once_are_answered_in_turn(arena: Arena) -> None:
-    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with arena.under_attack() as attack:
         while attack.lasts(pause=0.1):
             with connection_to(arena.server) as connection:
@@ -132,7 +132,7 @@ FILES: Final = re.compile(rb"root:|import asyncio|BEGIN ")
 def test_paths_that_lead_elsewhere_lead_nowhere(arena: Arena) -> None:
     with arena.under_attack() as attack:
         for door, path in itertools.product(DOORS, ELSEWHERE):
-            request = f"GET {door.format(path)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            request = f"GET {door.format(path)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             answer = exchange(arena.server, request.encode())
             assert re.match(rb"HTTP/1\.1 (400|404) ", answer), (request, answer[:300])
             assert not FILES.search(answer), request

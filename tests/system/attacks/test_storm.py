@@ -90,9 +90,9 @@ def test_a_storm_of_ten_thousand_sockets_is_answered(arena: Arena) -> None:
 UPTO: Final = (
     b"",
     b"GET /v1/echo HT",
-    b"POST /v1/models/slow/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n",
-    b'POST /v1/models/slow/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"data":500}',
-    b"GET /v1/watch/sse?topics=* HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /v1/models/slow/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n",
+    b'POST /v1/models/slow/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n{"data":500}',
+    b"GET /v1/watch/sse?topics=* HTTP/1.1\r\nHost: localhost\r\n\r\n",
 )
 
 
