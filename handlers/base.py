@@ -11,9 +11,11 @@ import tornado.web
 
 from handlers.access import Needs
 from handlers.credentials import TICKET, TOKEN
+from handlers.headers import PAGE_HEADERS
 from handlers.request_id import REQUEST_ID, request_id
 from handlers.state import ServerState
 from pipeline.accounts import Account
+from pipeline.auth_rules import is_loopback
 from pipeline.catalogue import Catalogue
 from pipeline.codec import JSON, MSGPACK, Codec
 from pipeline.errors import (
@@ -113,6 +115,12 @@ class JsonHandler(tornado.web.RequestHandler):
         """Set several at once."""
         for name, value in headers.items():
             self.set_header(name, value)
+
+    def set_page_headers(self) -> None:
+        """Keep a page apart from others; browsers do so for TLS and this machine alone, and complain elsewhere."""
+        self.set_headers(PAGE_HEADERS)
+        if not (self.state.gate.is_secure(self.request) or is_loopback(self.request.host_name)):
+            self.clear_header("Cross-Origin-Opener-Policy")
 
     def reply(self, message: Any, codec: Codec = JSON, status: int = 200) -> None:
         """Finish with one message as the body."""

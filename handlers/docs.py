@@ -7,7 +7,6 @@ from typing import Final
 import tornado.web
 
 from handlers.base import JsonHandler
-from handlers.headers import PAGE_HEADERS
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -42,7 +41,7 @@ class DocsHandler(JsonHandler):
     def get(self, name: str = "") -> None:
         """Write the page, or one of its files."""
         self.set_header("Content-Security-Policy", _POLICY)
-        self.set_headers(PAGE_HEADERS)
+        self.set_page_headers()
         if not name:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(_PAGE)

@@ -7,7 +7,6 @@ from typing import Final
 import tornado.web
 
 from handlers.base import JsonHandler
-from handlers.headers import PAGE_HEADERS
 
 _ROOT: Final = Path(__file__).parents[1]
 _PAGE: Final = _ROOT / "static"
@@ -48,7 +47,7 @@ class DashboardHandler(FilesHandler):
 
     def get(self) -> None:
         """Write the page and the policy that binds it."""
-        self.set_headers(PAGE_HEADERS)
+        self.set_page_headers()
         self.set_header("Content-Security-Policy", policy(self.request.host))
         self.send_file(_PAGE / "index.html")
 
