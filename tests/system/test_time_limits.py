@@ -196,6 +196,7 @@ def ask_much(connection: socket.socket) -> None:
     assert connection.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.slow  # how much of an answer the kernel takes, and how fast, differs on a busy machine
 def test_an_answer_that_nobody_reads_ends_the_connection(impatient: Server) -> None:
     with connection_to(impatient, 65536) as connection:
         ask_much(connection)
@@ -203,6 +204,7 @@ def test_an_answer_that_nobody_reads_ends_the_connection(impatient: Server) -> N
         assert len(read_to_end(connection)) < 4 << 20
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_read_slowly_arrives(impatient: Server) -> None:
     with connection_to(impatient, 65536) as connection:
         ask_much(connection)
