@@ -1,13 +1,14 @@
 import { backoff } from "./backoff.js";
 
 /** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./ticketed_socket.js").Socket} Socket */
 /** @typedef {{hz?: number, inputs?: boolean}} Wish */
 
 /**
  * connecting: an attempt is under way; live: the server has said welcome; waiting: until the next attempt;
- * asleep: the page is hidden, nothing is subscribed.
+ * asleep: the page is hidden, nothing is subscribed; away: the server is not to be asked for anything.
  *
- * @typedef {"connecting" | "live" | "waiting" | "asleep"} Phase
+ * @typedef {"connecting" | "live" | "waiting" | "asleep" | "away"} Phase
  * @typedef {{phase: Phase, attempt: number, retryAt: number, reason: string}} State  retryAt: clock's milliseconds
  */
 
@@ -15,7 +16,7 @@ import { backoff } from "./backoff.js";
  * What a connection needs of the world; tests bring their own.
  *
  * @typedef {object} World
- * @property {() => WebSocket} open
+ * @property {() => Socket} open
  * @property {() => number} now  milliseconds
  * @property {(run: () => void, milliseconds: number) => any} after
  * @property {(timer: any) => void} cancel
@@ -36,14 +37,15 @@ const BROWSER = {
 };
 
 /**
- * Open the watch socket of the server that the page came from.
+ * Return the address of the watch socket of the server that the page came from.
  *
- * @returns {WebSocket}
+ * @param {string} base  the page's address
+ * @returns {URL}
  */
-export function openWatch() {
-  const url = new URL("/v1/watch", location.href);
+export function watchUrl(base) {
+  const url = new URL("/v1/watch", base);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return new WebSocket(url, "waterspout.v1.json");
+  return url;
 }
 
 /** A watch socket that comes back by itself and then asks for all that is subscribed. */
@@ -60,9 +62,11 @@ export class Connection {
     this.readers = new Set();
     /** @type {Set<(state: State) => void>} */
     this.watchers = new Set();
-    /** @type {WebSocket | null} */
+    /** @type {Socket | null} */
     this.socket = null;
+    this.session = ""; // what the server calls the socket
     this.isHidden = false;
+    this.isAway = false;
     this.liveSince = NaN; // when the server said welcome
     this.heardAt = 0;
     this.hasAsked = false;
@@ -121,13 +125,33 @@ export class Connection {
 
   /** Connect now, whatever is waited for. */
   connect() {
-    if (this.socket || this.isHidden) return;
+    if (this.socket || this.isHidden || this.isAway) return;
     this.world.cancel(this.retry);
     const socket = this.world.open();
     this.socket = socket;
     this.#tell({ phase: "connecting" });
     socket.onmessage = (event) => this.#read(event.data);
     socket.onclose = (event) => this.#lost(socket, event.reason);
+  }
+
+  /** Close the socket, and open none until the page may `enter` again. */
+  leave() {
+    const { socket } = this;
+    this.world.cancel(this.retry);
+    this.world.cancel(this.check);
+    this.isAway = true;
+    this.socket = null;
+    this.liveSince = NaN;
+    this.notBefore = 0;
+    socket?.close();
+    this.#tell({ phase: "away", attempt: 0, reason: "" });
+  }
+
+  /** Connect, and stay connected. */
+  enter() {
+    this.isAway = false;
+    if (this.isHidden) this.#tell({ phase: "asleep" });
+    else this.connect();
   }
 
   /**
@@ -138,6 +162,7 @@ export class Connection {
   hide(isHidden) {
     if (isHidden === this.isHidden) return;
     this.isHidden = isHidden;
+    if (this.isAway) return;
     const patterns = [...this.wishes.keys()];
     if (isHidden) {
       this.world.cancel(this.retry);
@@ -161,13 +186,15 @@ export class Connection {
     this.hasAsked = false;
     const frame = JSON.parse(data);
     for (const message of Array.isArray(frame) ? frame : [frame]) {
-      if (message.op === "welcome") this.#welcome();
+      if (message.op === "welcome") this.#welcome(message.session);
       else if (message.op === "goaway") this.notBefore = this.world.now() + message.reconnect_in_ms;
       for (const reader of this.readers) reader(message);
     }
   }
 
-  #welcome() {
+  /** @param {string} session */
+  #welcome(session) {
+    this.session = session;
     this.liveSince = this.world.now();
     if (this.isHidden) return;
     this.#tell({ phase: "live", reason: "" });
@@ -187,7 +214,7 @@ export class Connection {
     const look = () => {
       const silence = this.world.now() - this.heardAt;
       if (this.hasAsked && silence > SILENCE_MS + CHECK_MS) {
-        const socket = /** @type {WebSocket} */ (this.socket);
+        const socket = /** @type {Socket} */ (this.socket);
         socket.close();
         this.#lost(socket, "the server went silent");
         return;
@@ -203,7 +230,7 @@ export class Connection {
   }
 
   /**
-   * @param {WebSocket} socket
+   * @param {Socket} socket
    * @param {string} reason
    */
   #lost(socket, reason) {

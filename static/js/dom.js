@@ -20,6 +20,14 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
+ * @param {string} id
+ * @returns {HTMLElement} which the page has
+ */
+export function find(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+/**
  * Set a text, unless it is the same: browsers lay out again for less.
  *
  * @param {HTMLElement} element

@@ -1,41 +1,66 @@
-import { Connection, openWatch } from "./connection.js";
-import { el, empty, put } from "./dom.js";
-import { uptime } from "./format.js";
+import { Account, browserWorld } from "./account.js";
+import { Connection, watchUrl } from "./connection.js";
+import { el, empty, find } from "./dom.js";
+import { buildSignIn } from "./sign_in.js";
+import { showStatus } from "./status_bar.js";
 import { Store } from "./store.js";
+import { TicketedSocket } from "./ticketed_socket.js";
 
 /**
  * @typedef {import("./types.js").App} App
  * @typedef {import("./types.js").Mount} Mount
  * @typedef {import("./types.js").ModelInfo} ModelInfo
  * @typedef {import("./types.js").Stop} Stop
+ * @typedef {import("./scopes.js").Scopes} Scopes
+ *
+ * @typedef {object} View  `lacks` names a scope that is needed and not there, or returns ""
+ * @property {string} title
+ * @property {() => Promise<{mount: Mount}>} load
+ * @property {(scopes: Scopes, argument: string) => string} [lacks]
  */
 
 const SWEEP_MS = 2_000; // the snapshot has come by then
-const NOTE_MS = 10_000;
+const OWN_TOPICS = ["$stats", "$alerts"];
 
-/** @type {Record<string, {title: string, load: () => Promise<{mount: Mount}>}>} */
+/** @type {Record<string, View>} */
 const VIEWS = {
   overview: { title: "Overview", load: () => import("./overview.js") },
-  streams: { title: "Streams", load: () => import("./streams.js") },
-  stream: { title: "Stream", load: () => import("./stream.js") },
-  try: { title: "Try it", load: () => import("./try.js") },
+  streams: {
+    title: "Streams",
+    load: () => import("./streams.js"),
+    lacks: (scopes) => (scopes.streams.length ? "" : "watch:<model>/<key>"),
+  },
+  stream: {
+    title: "Stream",
+    load: () => import("./stream.js"),
+    lacks: (scopes, topic) => (scopes.mayWatch(topic) ? "" : `watch:${topic}`),
+  },
+  try: {
+    title: "Try it",
+    load: () => import("./try.js"),
+    lacks: (scopes) => (scopes.maySend ? "" : "predict:<model>"),
+  },
+  admin: { title: "Admin", load: () => import("./admin.js"), lacks: (scopes) => (scopes.isAdmin ? "" : "admin") },
 };
 
 const root = find("view");
-const connection = new Connection({ open: openWatch });
+const account = new Account(browserWorld());
+const connection = new Connection({ open: () => new TicketedSocket(account, watchUrl(location.href)) });
 const store = new Store();
+const signIn = buildSignIn(account);
 
 /** @type {Promise<ModelInfo[]> | null} */
 let asked = null;
 
 /** @type {App} */
 const app = {
+  account,
   connection,
   store,
   models(fresh = false) {
     if (fresh || !asked) {
-      asked = fetchModels();
-      asked.catch(() => (asked = null));
+      const mine = (asked = fetchModels());
+      mine.catch(() => (asked = asked === mine ? null : asked));
     }
     return asked;
   },
@@ -46,47 +71,48 @@ const app = {
 
 /** @returns {Promise<ModelInfo[]>} */
 async function fetchModels() {
-  const reply = await fetch("/v1/models");
+  const whose = account.me;
+  const reply = await account.fetch("/v1/models");
   if (!reply.ok) throw new Error(`GET /v1/models: ${reply.status}`);
   const { models } = await reply.json();
-  store.takeModels(models);
+  if (account.me === whose) store.takeModels(models);
   return models;
-}
-
-/**
- * @param {string} id
- * @returns {HTMLElement}
- */
-function find(id) {
-  return /** @type {HTMLElement} */ (document.getElementById(id));
 }
 
 /** @type {Stop} */
 let stop = () => {};
 let turn = 0;
 
-/** Show the view that the address names. */
+/** Show the view that the address names, once it is known who looks. */
 async function show() {
   const [name, ...rest] = location.hash.slice(1).split("/");
   const known = Object.hasOwn(VIEWS, name) ? name : "overview";
   const view = VIEWS[known];
+  document.title = `${view.title} · Waterspout`;
+  if (!account.me) return;
   const mine = ++turn;
   stop();
   stop = () => {};
   const isFirst = mine === 1;
-  document.title = `${view.title} · Waterspout`;
   for (const link of document.querySelectorAll("nav a")) {
     const target = /** @type {HTMLAnchorElement} */ (link).hash.slice(1);
-    if (VIEWS[target] === view || (target === "streams" && name === "stream")) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (VIEWS[target] === view || (target === "streams" && name === "stream")) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" }); // of a bar that is too narrow for all
+    } else link.removeAttribute("aria-current");
   }
   /** @type {HTMLElement} */
   const page = el("div", { class: `view ${known}` });
+  const argument = decode(rest.join("/"));
+  const scope = view.lacks?.(account.scopes, argument);
   try {
-    const { mount } = await view.load();
-    if (mine !== turn) return;
-    root.replaceChildren(page);
-    stop = mount(page, app, decode(rest.join("/")));
+    if (scope) root.replaceChildren(notAllowed(scope));
+    else {
+      const { mount } = await view.load();
+      if (mine !== turn) return;
+      root.replaceChildren(page);
+      stop = mount(page, app, argument);
+    }
   } catch (error) {
     if (mine !== turn) return;
     console.error(error);
@@ -94,6 +120,11 @@ async function show() {
   }
   window.scrollTo(0, 0);
   if (!isFirst) root.focus({ preventScroll: true });
+}
+
+/** @param {string} scope */
+function notAllowed(scope) {
+  return empty("Your API key or token does not allow this", "It needs the scope ", el("code", {}, scope), ".");
 }
 
 /**
@@ -108,57 +139,56 @@ function decode(text) {
   }
 }
 
-const stateLine = find("state");
-const wait = find("wait");
-const retry = find("retry");
-const facts = find("facts");
-let note = ""; // what the server had to say last
-/** @type {any} */
-let noted = null;
-/** @type {any} */
-let countdown = null;
+const who = find("who");
+const leaving = find("sign-out");
 
-function showState() {
-  const { phase, retryAt, attempt } = connection.state;
-  const texts = {
-    live: note || "Live",
-    connecting: attempt ? "Reconnecting …" : "Connecting …",
-    waiting: "Connection lost",
-    asleep: "Paused while hidden",
+/** @type {Stop} */
+let leave = () => {};
+
+/** Take down what one person saw, and show what the next may see. */
+function change() {
+  leave();
+  leave = () => {};
+  if (account.me) enter(account.me);
+  else {
+    root.replaceChildren();
+    connection.leave();
+    signIn.open();
+  }
+}
+
+/** @param {import("./account.js").Me} me */
+function enter({ name, kind }) {
+  signIn.close();
+  who.hidden = leaving.hidden = kind === "open";
+  who.replaceChildren(el("span", { class: "visually-hidden" }, "Signed in as "), name);
+  who.title = leaving.title = `Signed in as ${name}`;
+  find("to-admin").hidden = !account.scopes.isAdmin;
+  const topics = OWN_TOPICS.filter((topic) => account.scopes.mayWatch(topic));
+  const subscribed = topics.map((topic) => connection.subscribe(topic));
+  connection.enter();
+  show();
+  leave = () => {
+    turn += 1;
+    stop();
+    stop = () => {};
+    connection.leave();
+    for (const unsubscribe of subscribed) unsubscribe();
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+    store.clear();
+    asked = null;
+    find("to-admin").hidden = who.hidden = leaving.hidden = true;
+    who.replaceChildren();
+    who.title = leaving.title = "";
   };
-  stateLine.dataset.phase = note && phase === "live" ? "refused" : phase;
-  put(stateLine, texts[phase]);
-  retry.hidden = wait.hidden = phase !== "waiting";
-  clearTimeout(countdown);
-  if (phase !== "waiting") return;
-  const seconds = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
-  put(wait, `attempt ${attempt + 1} in ${seconds} s`); // beside the status, which is read aloud
-  countdown = setTimeout(showState, 500);
 }
 
-/**
- * Say something in place of "Live", for a while.
- *
- * @param {string} text
- */
-function tell(text) {
-  note = text;
-  clearTimeout(noted);
-  noted = setTimeout(() => {
-    note = "";
-    showState();
-  }, NOTE_MS);
-  showState();
-}
-
+showStatus(connection, store);
 connection.onMessage((message) => {
   for (const pattern of message.op === "subscribed" ? message.topics : []) {
     const doubt = store.doubt(pattern);
     setTimeout(() => store.sweep(doubt), SWEEP_MS);
   }
-  if (message.error) tell(`The server refused: ${message.error.message}`);
-  else if (message.op === "gap") tell(`This page was too slow for ${message.count} updates`);
-  else if (message.op) showState();
   store.take(message);
 });
 let wasLive = false;
@@ -169,23 +199,19 @@ connection.onState(({ phase }) => {
   }
   wasLive = isLive;
   document.body.classList.toggle("offline", phase === "waiting" || phase === "connecting");
-  showState();
-});
-store.listen((news, stats) => {
-  if (news === "stats") put(facts, `${location.host} · up ${uptime(stats.uptime_seconds)}`);
 });
 
 document.querySelector(".skip")?.addEventListener("click", (event) => {
   event.preventDefault(); // which would be another view
   root.focus();
 });
-retry.addEventListener("click", () => connection.connect());
+leaving.addEventListener("click", () => account.signOut());
 window.addEventListener("online", () => connection.connect());
 document.addEventListener("visibilitychange", () => connection.hide(document.hidden));
 window.addEventListener("hashchange", show);
 
-connection.subscribe("$stats");
-connection.subscribe("$alerts");
+account.onChange(change);
 if (document.hidden) connection.hide(true);
-else connection.connect();
+else connection.connect(); // which asks who this is, again and again if need be
+account.check().catch(() => {});
 show();

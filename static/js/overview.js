@@ -1,9 +1,9 @@
+import { buildAlerts } from "./alerts.js";
 import { bars, onScheme, palette, sparkline } from "./draw.js";
 import { el, empty, perFrame, put } from "./dom.js";
-import { clock, count, duration, memory, milliseconds, number } from "./format.js";
+import { count, duration, memory, milliseconds, number } from "./format.js";
 
 /**
- * @typedef {import("./types.js").Alert} Alert
  * @typedef {import("./types.js").App} App
  * @typedef {import("./types.js").ModelInfo} ModelInfo
  * @typedef {import("./types.js").ModelStats} ModelStats
@@ -12,7 +12,6 @@ import { clock, count, duration, memory, milliseconds, number } from "./format.j
  */
 
 const REFRESH_MS = 15_000; // of the list of models, in which broken ones show that have no statistics
-const FRESH_SECONDS = 5;
 
 /** @type {{name: keyof Summary, title: string, fromZero?: boolean, text: (value: number) => [string, string], caption: (store: Store) => string}[]} */
 const TILES = [
@@ -74,20 +73,21 @@ const TILES = [
 
 /** @type {import("./types.js").Mount} */
 export function mount(root, app) {
-  const { store } = app;
-  const tiles = TILES.map(makeTile);
+  const { account, store } = app;
+  const [mayCount, mayAlert] = ["$stats", "$alerts"].map((topic) => account.scopes.mayWatch(topic));
+  const tiles = mayCount ? TILES.map(makeTile) : [];
   const models = makeModels();
-  const alerts = makeAlerts(store);
+  const alerts = buildAlerts(store);
   const errors = el("div", { class: "errors" });
   const side = el(
     "div",
     { class: "side" },
-    el("section", { class: "card", "aria-labelledby": "alerts" }, el("h2", { id: "alerts" }, "Alerts"), alerts.element),
-    el("section", { class: "card", "aria-labelledby": "errors" }, el("h2", { id: "errors" }, "Errors since the start"), errors),
+    section("alerts", "Alerts", mayAlert ? alerts.element : withheld("$alerts")),
+    section("errors", "Errors since the start", mayCount ? errors : withheld("$stats")),
   );
   root.append(
     el("h1", { class: "visually-hidden" }, "Overview"),
-    el("div", { class: "tiles live" }, ...tiles.map((tile) => tile.element)),
+    mayCount ? el("div", { class: "tiles live" }, ...tiles.map((tile) => tile.element)) : withheld("$stats"),
     el("div", { class: "columns" }, models.element, side),
   );
 
@@ -110,12 +110,14 @@ export function mount(root, app) {
     app.models(true).catch(() => {}); // the status bar tells that the server is gone
   };
   const recall = async () => {
-    const reply = await fetch("/v1/alerts").catch(() => null);
-    if (reply?.ok) store.takeAlerts((await reply.json()).alerts);
+    const whose = account.me;
+    const reply = await account.fetch("/v1/alerts").catch(() => null);
+    const found = reply?.ok ? await reply.json() : { alerts: [] };
+    if (account.me === whose) store.takeAlerts(found.alerts);
   };
   let wasLive = false;
   const unwatch = app.connection.onState(({ phase }) => {
-    if (phase === "live" && !wasLive) recall(); // what was missed meanwhile
+    if (mayAlert && phase === "live" && !wasLive) recall(); // what was missed meanwhile
     wasLive = phase === "live";
   });
   const timer = setInterval(() => {
@@ -137,6 +139,23 @@ export function mount(root, app) {
     resize.disconnect();
     clearInterval(timer);
   };
+}
+
+/**
+ * @param {string} id
+ * @param {string} title
+ * @param {HTMLElement} content
+ */
+function section(id, title, content) {
+  return el("section", { class: "card", "aria-labelledby": id }, el("h2", { id }, title), content);
+}
+
+/**
+ * @param {string} topic
+ * @returns {HTMLElement} what stands where something is not for everybody
+ */
+function withheld(topic) {
+  return el("p", { class: "notice" }, "Your API key or token does not allow this. It needs the scope ", el("code", {}, `watch:${topic}`), ".");
 }
 
 /** @param {(typeof TILES)[number]} tile */
@@ -287,51 +306,6 @@ function makeRow() {
       }
     },
   };
-}
-
-/** @param {Store} store */
-function makeAlerts(store) {
-  const list = el("ol", { class: "alerts", role: "log", "aria-labelledby": "alerts", tabindex: "0" });
-  /** @type {Map<Alert, HTMLElement>} */
-  let shown = new Map();
-  return {
-    element: list,
-    show() {
-      if (!store.alerts.length) {
-        const advice = el("span", {}, "Rules are set in a model’s config.toml as ", el("code", {}, "[[alert]]"), ".");
-        list.replaceChildren(el("li", { class: "muted" }, el("span", {}, "None so far. ", advice)));
-        return;
-      }
-      if (!shown.size) list.replaceChildren();
-      const next = new Map(store.alerts.map((alert) => [alert, shown.get(alert) ?? alertItem(alert, store.serverTime())]));
-      let at = 0;
-      for (const item of next.values()) {
-        if (list.children[at] !== item) list.insertBefore(item, list.children[at] ?? null); // moves none that is there
-        at += 1;
-      }
-      while (list.children.length > at) list.lastElementChild?.remove();
-      shown = next;
-    },
-  };
-}
-
-/**
- * @param {Alert} alert
- * @param {number} now  unix seconds of the server
- * @returns {HTMLElement}
- */
-function alertItem(alert, now) {
-  const bound = alert.above === undefined ? alert.below : alert.above;
-  const sign = alert.above === undefined ? "<" : ">";
-  const why = [alert.label, bound === undefined ? "" : `${alert.output ?? "value"} ${number(alert.value)} ${sign} ${number(bound)}`];
-  if ((alert.count ?? 1) > 1) why.push(`${alert.count} in a row`);
-  return el(
-    "li",
-    { class: now - alert.ts < FRESH_SECONDS ? "fresh" : "" },
-    el("span", {}, el("span", { class: "rule" }, alert.rule), " ", el("a", { href: `#stream/${encodeURIComponent(alert.topic)}` }, alert.topic)),
-    el("time", { datetime: new Date(alert.ts * 1000).toISOString() }, clock(alert.ts)),
-    el("span", { class: "why" }, why.filter(Boolean).join(" · ")),
-  );
 }
 
 /**

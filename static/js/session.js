@@ -1,7 +1,7 @@
 /** A model that is tried: its socket, what is in flight, and what came back. */
 
 import { Flight, Pace, WireLog } from "./flight.js";
-import { browserWorld, Wire } from "./wire.js";
+import { Wire } from "./wire.js";
 
 /** @typedef {import("./types.js").ModelInfo} ModelInfo */
 /** @typedef {import("./types.js").Message} Message */
@@ -28,10 +28,9 @@ export class Interrupted extends Error {}
 export class TrySession {
   /**
    * @param {ModelInfo} model
-   * @param {string} [version]
-   * @param {import("./wire.js").World} [world]
+   * @param {import("./wire.js").World} world
    */
-  constructor(model, version, world = browserWorld(model.name, version)) {
+  constructor(model, world) {
     this.model = model;
     this.log = new WireLog();
     this.world = world;

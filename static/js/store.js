@@ -1,4 +1,5 @@
 import { Ring } from "./ring.js";
+import { fits } from "./topics.js";
 import { labelText, score, summary } from "./values.js";
 
 /**
@@ -11,7 +12,6 @@ import { labelText, score, summary } from "./values.js";
  * @typedef {"stream" | "stats" | "alert" | "models" | "streams"} News  streams: some came or went
  */
 
-export const EVERY_STREAM = "*/*";
 export const TREND_LENGTH = 48;
 export const HISTORY_LENGTH = 240; // a minute of $stats
 const MOST_ALERTS = 100;
@@ -155,16 +155,27 @@ export class Store {
     this.#tell("alert", fresh);
   }
 
+  /** Forget everything: somebody else may look at the page next. */
+  clear() {
+    this.skew = Infinity;
+    this.streams.clear();
+    this.models.clear();
+    this.isListed = false;
+    this.stats = this.summary = null;
+    for (const ring of Object.values(this.history)) ring.clear();
+    this.alerts = [];
+  }
+
   /**
    * Doubt the streams of which a snapshot is about to come; those that are not in it are gone.
    *
-   * @param {string} pattern  one topic, or all
+   * @param {string} pattern
    * @returns {number} the doubt
    */
   doubt(pattern) {
     this.doubts += 1;
     for (const stream of this.streams.values()) {
-      if (pattern === EVERY_STREAM || pattern === stream.topic) stream.doubt = this.doubts;
+      if (fits(pattern, stream.topic)) stream.doubt = this.doubts;
     }
     return this.doubts;
   }

@@ -1,7 +1,6 @@
 import { onScheme, palette, sparkline } from "./draw.js";
 import { el, empty, perFrame, put } from "./dom.js";
 import { age, count, duration, number } from "./format.js";
-import { EVERY_STREAM } from "./store.js";
 import { filtered, inView, sorted } from "./table.js";
 
 /**
@@ -179,12 +178,12 @@ export function mount(root, app) {
     frame.ask();
   });
   const ticking = setInterval(frame.ask, 1000); // ages grow without news
-  const unsubscribe = app.connection.subscribe(EVERY_STREAM, { hz: HZ });
+  const subscribed = app.account.scopes.streams.map((pattern) => app.connection.subscribe(pattern, { hz: HZ }));
   frame.ask();
   return () => {
     frame.stop();
     clearInterval(ticking);
-    unsubscribe();
+    for (const unsubscribe of subscribed) unsubscribe();
     unlisten();
     unscheme();
     resize.disconnect();

@@ -1,5 +1,5 @@
 /**
- * What a table of thousands of streams shows: which, in which order, and which of them lie in view.
+ * What a table of thousands of rows shows: which, in which order, and which of them lie in view.
  *
  * @typedef {import("./store.js").Stream} Stream
  * @typedef {"key" | "model" | "label" | "score" | "rate" | "latency" | "age"} Column
@@ -25,18 +25,20 @@ const collator = new Intl.Collator("en", { numeric: true });
  * @returns {Stream[]}
  */
 export function filtered(streams, filter) {
-  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = [];
-  for (const stream of streams) {
-    if (words.every((word) => stream.haystack.includes(word) || stream.label.toLowerCase().includes(word))) found.push(stream);
-  }
-  return found;
+  const isFound = finder(filter);
+  return [...streams].filter((stream) => isFound([stream.haystack, stream.label]));
 }
 
 /**
- * Sort in place: numbers by size with unknown ones last either way, texts as people count; ties by topic, so that equal
- * rows keep their places.
- *
+ * @param {string} filter  words
+ * @returns {(texts: string[]) => boolean} whether each of the words is in one of the texts
+ */
+export function finder(filter) {
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return (texts) => words.every((word) => texts.some((text) => text.toLowerCase().includes(word)));
+}
+
+/**
  * @param {Stream[]} streams
  * @param {Order} order
  * @param {number} now  unix seconds of the server
@@ -44,10 +46,25 @@ export function filtered(streams, filter) {
  */
 export function sorted(streams, { column, descending }, now) {
   const value = VALUES[column];
+  return sortedBy(streams, (stream) => value(stream, now), descending, (stream) => stream.topic);
+}
+
+/**
+ * Sort: numbers by size with unknown ones last either way, texts as people count; ties by name, so that equal rows keep
+ * their places.
+ *
+ * @template T
+ * @param {T[]} rows
+ * @param {(row: T) => number | string} value
+ * @param {boolean} descending
+ * @param {(row: T) => string} name
+ * @returns {T[]}
+ */
+export function sortedBy(rows, value, descending, name) {
   const sign = descending ? -1 : 1;
-  const keyed = streams.map((stream) => ({ stream, value: value(stream, now) }));
-  keyed.sort((a, b) => sign * compare(a.value, b.value, sign) || collator.compare(a.stream.topic, b.stream.topic));
-  return keyed.map(({ stream }) => stream);
+  const keyed = rows.map((row) => ({ row, value: value(row) }));
+  keyed.sort((a, b) => sign * compare(a.value, b.value, sign) || collator.compare(name(a.row), name(b.row)));
+  return keyed.map(({ row }) => row);
 }
 
 /**

@@ -10,7 +10,9 @@ import { buildMotionPanel } from "./motion.js";
 import { TrySession } from "./session.js";
 import { describe } from "./tensor_text.js";
 import { labelText } from "./values.js";
+import { browserWorld } from "./wire.js";
 
+/** @typedef {import("./types.js").App} App */
 /** @typedef {import("./types.js").ModelInfo} ModelInfo */
 /** @typedef {import("./types.js").Stop} Stop */
 /** @typedef {import("./session.js").Answer} Answer */
@@ -44,7 +46,7 @@ export function mount(root, app, argument) {
     if (!info) return;
     history.replaceState(null, "", `#try/${encodeURIComponent(info.name)}`);
     try {
-      const model = versions.value ? await fetchVersion(info.name, versions.value) : info;
+      const model = versions.value ? await fetchVersion(app, info.name, versions.value) : info;
       if (mine !== turn) return;
       if (model.state !== "ready") {
         place.replaceChildren(
@@ -52,7 +54,7 @@ export function mount(root, app, argument) {
         );
         return;
       }
-      close = open(place, model, versions.value || undefined);
+      close = open(place, app, model, versions.value || undefined);
     } catch (error) {
       if (mine === turn) place.replaceChildren(empty("The version could not be described", String(error)));
     }
@@ -69,7 +71,7 @@ export function mount(root, app, argument) {
     const mine = ++turn;
     picking.hidden = true;
     try {
-      infos = await app.models(true);
+      infos = (await app.models(true)).filter(({ name }) => app.account.scopes.mayPredict(name));
     } catch {
       if (mine !== turn) return;
       const again = el("button", { type: "button" }, "Try again");
@@ -109,24 +111,26 @@ export function mount(root, app, argument) {
 }
 
 /**
+ * @param {App} app
  * @param {string} name
  * @param {string} version
  * @returns {Promise<ModelInfo>}
  */
-async function fetchVersion(name, version) {
-  const reply = await fetch(`/v1/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`);
+async function fetchVersion(app, name, version) {
+  const reply = await app.account.fetch(`/v1/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`);
   if (!reply.ok) throw new Error(`the server answered ${reply.status}`);
   return reply.json();
 }
 
 /**
  * @param {HTMLElement} place
+ * @param {App} app
  * @param {ModelInfo} model
  * @param {string} [version]
  * @returns {Stop}
  */
-function open(place, model, version) {
-  const session = new TrySession(model, version);
+function open(place, app, model, version) {
+  const session = new TrySession(model, browserWorld(app.account, model.name, version));
   const answers = buildAnswers(session);
   const log = buildLog(session);
   const form = buildFormPanel(session);

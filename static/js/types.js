@@ -79,6 +79,7 @@
  * @typedef {Record<string, any>} Message  anything that the server may send
  *
  * @typedef {object} App
+ * @property {import("./account.js").Account} account
  * @property {import("./connection.js").Connection} connection
  * @property {import("./store.js").Store} store
  * @property {(fresh?: boolean) => Promise<ModelInfo[]>} models  rejects where the server cannot be reached

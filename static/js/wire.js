@@ -2,8 +2,10 @@
 
 import { backoff } from "./backoff.js";
 import { toJson } from "./tensor_text.js";
+import { TicketedSocket } from "./ticketed_socket.js";
 
 /** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./ticketed_socket.js").Socket} Socket */
 /** @typedef {import("./flight.js").WireLog} WireLog */
 
 /**
@@ -23,7 +25,7 @@ import { toJson } from "./tensor_text.js";
  * @property {() => void} onLost  what was unanswered will not be
  *
  * @typedef {object} World  what it needs of the world; tests bring their own
- * @property {() => WebSocket} open
+ * @property {() => Socket} open
  * @property {() => Promise<string>} whyRefused  empty where it may be tried again
  * @property {() => number} now  milliseconds
  * @property {(run: () => void, milliseconds: number) => any} after
@@ -31,7 +33,6 @@ import { toJson } from "./tensor_text.js";
  * @property {() => number} random
  */
 
-const SUBPROTOCOL = "waterspout.v1.json";
 const FULL_BYTES = 1 << 20; // unsent; the network is slower than the page
 const NORMAL = 1000;
 const NEVER_OPENED = 1006;
@@ -45,8 +46,13 @@ const MEANINGS = /** @type {Record<number, string>} */ ({
   1009: "the message was larger than the server takes (max_message_bytes)",
   1011: "a fault of the server; its log tells more",
   4008: "this page read too slowly",
+  4010: "an operator closed the socket",
   4012: "this page did not answer a ping in time",
+  4013: "this page asked for too much",
+  4014: "the server has too much to do",
+  4500: "the API key or token is not valid any more",
   4501: "too many malformed messages in a row",
+  4503: "the API key or token does not allow this",
 });
 
 /**
@@ -88,16 +94,17 @@ export function streamUrl(base, model, version) {
 /**
  * Return the world of a page.
  *
+ * @param {import("./account.js").Account} account
  * @param {string} model
  * @param {string} [version]
  * @returns {World}
  */
-export function browserWorld(model, version) {
+export function browserWorld(account, model, version) {
   return {
-    open: () => new WebSocket(streamUrl(location.href, model, version), SUBPROTOCOL),
+    open: () => new TicketedSocket(account, streamUrl(location.href, model, version)),
     whyRefused: async () => {
       const query = version ? `?version=${encodeURIComponent(version)}` : "";
-      const reply = await fetch(`/v1/models/${encodeURIComponent(model)}${query}`).catch(() => null);
+      const reply = await account.fetch(`/v1/models/${encodeURIComponent(model)}${query}`).catch(() => null);
       if (!reply || reply.ok || reply.status === 503) return "";
       const { error } = await reply.json().catch(() => ({}));
       return error?.message ?? `the server refused with ${reply.status}`;
@@ -123,7 +130,7 @@ export class Wire {
     this.state = { phase: "closed", reason: "", retryAt: 0 };
     /** @type {Welcome | null} */
     this.welcome = null;
-    /** @type {WebSocket | null} */
+    /** @type {Socket | null} */
     this.socket = null;
     /** @type {Set<{resolve: (welcome: Welcome) => void, reject: (error: Error) => void}>} */
     this.waiters = new Set();

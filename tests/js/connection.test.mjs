@@ -219,3 +219,42 @@ test("states are told as they change, the present one at once", () => {
   stage.live().lose();
   assert.deepEqual(phases, ["waiting", "connecting", "live", "waiting"]);
 });
+
+test("once it has left it stays away until it may enter again, whatever else happens", () => {
+  const stage = new Stage();
+  stage.connection.subscribe("$stats");
+  const socket = stage.live();
+  stage.connection.leave();
+  assert.ok(socket.isClosed);
+  assert.equal(stage.phase, "away");
+  socket.lose();
+  stage.connection.connect();
+  stage.connection.hide(true);
+  stage.connection.hide(false);
+  stage.pass(60_000);
+  assert.deepEqual([stage.sockets.length, stage.phase], [1, "away"]);
+  stage.connection.enter();
+  stage.socket.welcome();
+  assert.deepEqual([stage.sockets.length, stage.phase], [2, "live"]);
+  assert.deepEqual(stage.socket.sent, [[subscribe("$stats")]]);
+});
+
+test("a page that may enter while it is hidden connects once it is seen", () => {
+  const stage = new Stage();
+  stage.connection.leave();
+  stage.connection.hide(true);
+  stage.connection.enter();
+  assert.deepEqual([stage.sockets.length, stage.phase], [0, "asleep"]);
+  stage.connection.hide(false);
+  assert.deepEqual([stage.sockets.length, stage.phase], [1, "connecting"]);
+});
+
+test("leaving ends the wait for the next attempt", () => {
+  const stage = new Stage();
+  stage.connection.connect();
+  stage.socket.lose();
+  assert.equal(stage.phase, "waiting");
+  stage.connection.leave();
+  stage.pass(60_000);
+  assert.equal(stage.sockets.length, 1);
+});

@@ -32,7 +32,7 @@ class Bench {
       cancel: (timer) => clearTimeout(timer),
       random: () => 1,
     };
-    this.session = new TrySession(model, undefined, world);
+    this.session = new TrySession(model, world);
     this.session.onAnswer = (answer) => this.answers.push(answer);
   }
 

@@ -143,3 +143,20 @@ test("a history keeps its seconds, leaves doubles out, and breaks where told", (
   history.push(101, [NaN]);
   assert.deepEqual(history.data[1].slice(-3), [100, null, null]);
 });
+
+test("a doubt of some streams leaves the others alone", () => {
+  const store = new Store(() => 0);
+  for (const topic of ["a/1", "b/1"]) store.take({ topic, n: 1, ts: 0, outputs: { y: [1] } });
+  store.sweep(store.doubt("a/*"));
+  assert.deepEqual([...store.streams.keys()], ["b/1"]);
+});
+
+test("cleared it knows nothing of what was", () => {
+  const store = new Store(() => 0);
+  store.take({ op: "welcome", models: [{ name: "m" }] });
+  store.take({ topic: "m/k", n: 1, ts: 0, outputs: { y: [1] } });
+  store.take({ topic: "$alerts", alert: { id: 1, ts: 0, rule: "r", model: "m", topic: "m/k" } });
+  store.clear();
+  assert.deepEqual([store.streams.size, store.models.size, store.alerts.length, store.isListed], [0, 0, 0, false]);
+  assert.deepEqual([store.stats, store.summary, store.history.predictions.length], [null, null, 0]);
+});

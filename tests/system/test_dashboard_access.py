@@ -88,7 +88,16 @@ def test_the_tab_key_reaches_the_filter_and_enter_opens_a_row(browser: Browser, 
             page.keyboard.press("Tab")
             passed.append(page.evaluate(FOCUSED))
             assert len(passed) < 10, passed
-        assert passed == ["Skip to content", "Waterspout", "Overview", "Streams", "Try it", "API", "Filter streams"]
+        assert passed == [
+            "Skip to content",
+            "Waterspout",
+            "Overview",
+            "Streams",
+            "Try it",
+            "Admin",
+            "API",
+            "Filter streams",
+        ]
         page.keyboard.type("beta")
         expect(listed(page)).to_have_count(1)
         while page.evaluate(FOCUSED) != "beta":
@@ -111,7 +120,7 @@ def test_the_skip_link_leads_to_the_content(browser: Browser, busy: Server) -> N
 
 def test_every_control_has_a_name(browser: Browser, busy: Server) -> None:
     with open_streams(browser, busy) as page:
-        for view in ("Overview", "Streams", "Try it"):
+        for view in ("Overview", "Streams", "Try it", "Admin"):
             page.get_by_role("link", name=view, exact=True).click()
             expect(page.locator(".view")).to_be_visible(timeout=WITHIN)
             for role in ("button", "link", "textbox", "searchbox", "combobox", "img"):
@@ -128,7 +137,7 @@ NAMELESS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["overview", "streams", "stream/double%2Falpha", "try"])
+@pytest.mark.parametrize("view", ["overview", "streams", "stream/double%2Falpha", "try", "admin"])
 def test_text_stands_out_in_light_and_dark(browser: Browser, busy: Server, view: str, scheme: str) -> None:
     with open_page(browser, http_address(busy), f"/#{view}", color_scheme=scheme) as page:
         is_live(page)
