@@ -1,6 +1,8 @@
 """Stream this machine's CPU, memory, disk and network counters at 10 Hz and print how unusual they are.
 
 python -m examples.host [URL]
+
+A server that needs credentials is shown that of WATERSPOUT_CREDENTIAL.
 """
 
 import argparse
@@ -18,9 +20,10 @@ import msgpack
 import numpy as np
 import psutil
 from tornado.httpclient import HTTPError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from examples.counters import Counters, core_times, sample
+from examples.device import answers, connect, run
 
 SAMPLES_PER_SECOND: Final = 10
 HISTORY: Final = 300  # samples that are kept, to fill the model's window at once after a reconnection
@@ -79,12 +82,15 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 async def stream(url: str, sensor: Sensor, tell: Tell) -> None:
-    """Stream the samples for ever and tell of each answer; reconnect with exponential backoff and full jitter."""
+    """Stream the samples for ever and tell of each answer; reconnect with exponential backoff and full jitter.
+
+    Raises `Refused`.
+    """
     wait, longest = RECONNECT_SECONDS
     door = f"{url.replace('http', 'ws', 1)}/v1/models/host/stream?key={quote(socket.gethostname(), safe='')}"
     while True:
         with contextlib.suppress(OSError, HTTPError, WebSocketClosedError):
-            connection = await websocket_connect(door, subprotocols=["waterspout.v1.msgpack"])
+            connection = await connect(door)
             wait, _ = RECONNECT_SECONDS
             try:
                 await _converse(connection, sensor, tell)
@@ -97,10 +103,8 @@ async def stream(url: str, sensor: Sensor, tell: Tell) -> None:
 async def _converse(connection: WebSocketClientConnection, sensor: Sensor, tell: Tell) -> None:
     sender = asyncio.create_task(_send(connection, sensor))
     try:
-        while isinstance(message := await connection.read_message(), bytes):
-            answer = msgpack.unpackb(message)
-            if "op" not in answer:
-                tell(answer)
+        async for answer in answers(connection):
+            tell(answer)
     finally:
         sender.cancel()
         with contextlib.suppress(asyncio.CancelledError, WebSocketClosedError):
@@ -122,7 +126,7 @@ def score_of(answer: dict[str, Any]) -> float:
 
 
 async def feed(url: str, least: float = 0.0) -> None:
-    """Stream for ever and print the scores that are at least `least`, and errors."""
+    """Stream for ever and print the scores that are at least `least`, and errors. Raises `Refused`s in a group."""
     name = socket.gethostname()
 
     def tell(answer: dict[str, Any]) -> None:
@@ -141,8 +145,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8888", help="of the server (default: %(default)s)")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(feed(parser.parse_args().url))
+    run(feed(parser.parse_args().url))
 
 
 if __name__ == "__main__":

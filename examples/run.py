@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from examples import host, smartwatches
+from examples.device import reason_of
 
 ROOT = Path(__file__).parent.parent
 READY = "Waterspout is listening on "
@@ -52,9 +53,12 @@ async def _feed_when_ready(server: asyncio.subprocess.Process) -> None:
         print(line, end="", flush=True)
         if line.startswith(READY):
             url = line.removeprefix(READY).strip()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(smartwatches.feed(url))
-                group.create_task(host.feed(url, least=UNUSUAL))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(smartwatches.feed(url))
+                    group.create_task(host.feed(url, least=UNUSUAL))
+            except ExceptionGroup as failures:
+                print(f"no feed: {reason_of(failures)}", flush=True)
     await server.wait()
 
 

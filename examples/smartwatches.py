@@ -1,6 +1,8 @@
 """40 smartwatches, each on its own WebSocket, stream real recordings at 10 Hz and print what the server sees in them.
 
 python -m examples.smartwatches [URL]
+
+A server that needs credentials is shown that of WATERSPOUT_CREDENTIAL.
 """
 
 import argparse
@@ -17,7 +19,9 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 from tornado.httpclient import HTTPError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+
+from examples.device import answers, connect, run
 
 RECORDINGS = Path(__file__).parent.parent / "models" / "activity" / "test_split.npz"
 SAMPLES_PER_SECOND = 10
@@ -80,13 +84,11 @@ def load_watches(path: Path = RECORDINGS) -> list[Watch]:
 
 
 async def stream(url: str, watch: Watch, board: Board) -> None:
-    """Stream one watch for ever; reconnect with exponential backoff and full jitter."""
+    """Stream one watch for ever; reconnect with exponential backoff and full jitter. Raises `Refused`."""
     wait, longest = RECONNECT_SECONDS
     while True:
         with contextlib.suppress(OSError, HTTPError, WebSocketClosedError):
-            connection = await websocket_connect(
-                f"{url}/v1/models/activity/stream?key={watch.name}", subprotocols=["waterspout.v1.msgpack"]
-            )
+            connection = await connect(f"{url}/v1/models/activity/stream?key={watch.name}")
             board.connected += 1
             wait, _ = RECONNECT_SECONDS
             try:
@@ -102,10 +104,7 @@ async def _converse(connection: WebSocketClientConnection, watch: Watch, board: 
     sent_at: deque[tuple[int, float]] = deque(maxlen=64)
     sender = asyncio.create_task(_send(connection, watch, sent_at))
     try:
-        while isinstance(message := await connection.read_message(), bytes):
-            answer = msgpack.unpackb(message)
-            if "op" in answer:
-                continue
+        async for answer in answers(connection):
             times = dict(sent_at)
             board.add(watch, answer, time.monotonic() - times.get(answer.get("id"), time.monotonic()))
     finally:
@@ -129,7 +128,7 @@ async def _send(connection: WebSocketClientConnection, watch: Watch, sent_at: de
 
 
 async def feed(url: str) -> None:
-    """Run all watches and print one line a second."""
+    """Run all watches and print one line a second. Raises `Refused`s in a group."""
     board = Board()
     async with asyncio.TaskGroup() as group:
         for watch in load_watches():
@@ -144,8 +143,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8888", help="of the server (default: %(default)s)")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(feed(parser.parse_args().url))
+    run(feed(parser.parse_args().url))
 
 
 if __name__ == "__main__":
