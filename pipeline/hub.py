@@ -225,6 +225,8 @@ class Hub:
             if at % TOPICS_PER_TURN == TOPICS_PER_TURN - 1:
                 yield
         for audience in [audience for audience in self._waiting if audience.due_at <= now]:
+            if audience not in self._waiting:  # all have left while others were sent theirs
+                continue
             del self._waiting[audience]
             audience.due_at = now + audience.interval
             yield from audience.send(position)

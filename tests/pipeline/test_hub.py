@@ -313,3 +313,19 @@ def test_a_value_that_cannot_be_encoded_does_not_take_the_others_with_it(
     hub.subscribe(RecordingWatcher(form), ["m/a"], 10.0)
     flush(hub, 2.0)
     assert form.packed == packed
+
+
+def test_those_who_leave_amid_a_flush_keep_nothing_from_others(hub: Hub, form: Lines) -> None:
+    (topic,) = held(hub, "m/a")
+    watchers = [RecordingWatcher(form) for _ in range(3)]
+    for hz, watcher in enumerate(watchers, 1):
+        hub.subscribe(watcher, ["m/*"], float(hz))
+    flush(hub, 0.0)
+    topic.publish(Number(1))
+    steps = hub.flush(10.0)
+    next(steps)
+    (reached,) = [watcher for watcher in watchers if watcher.messages]
+    leaver, stayer = [watcher for watcher in watchers if watcher is not reached]
+    hub.leave(leaver)
+    assert [None for _ in steps]
+    assert (leaver.take(), stayer.take()) == ([], [("m/a", 1)])
