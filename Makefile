@@ -26,7 +26,7 @@ test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those o
 	$(BIN)/python -m pytest $(AT_ONCE)
 	$(NODE) --test tests/js/*.test.mjs
 
-soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves out because they take long
+soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves out because they take long; SOAK_SECONDS=1800 of them soak
 	sh .ci/install-redis $(BIN)/python
 	$(BIN)/python -m pytest -m slow
 

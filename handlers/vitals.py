@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.stats import Histogram
@@ -33,12 +33,14 @@ class Vitals(Collector):
         self._paused_at = 0.0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"<Vitals lag={self._lag!r}>"
 
     def start(self) -> None:
         """Begin."""
+        self._loop = asyncio.get_running_loop()
         gc.callbacks.append(self._on_collection)
         self._wait()
 
@@ -58,6 +60,8 @@ class Vitals(Collector):
         for generation, pause in enumerate(self._pauses):
             pauses.add_metric([str(generation)], pause.buckets(), pause.total)
         yield pauses
+        tasks = len(asyncio.all_tasks(self._loop)) if self._loop is not None else 0
+        yield GaugeMetricFamily("waterspout_tasks", "Tasks of the event loop", tasks)
         yield from self._process.collect()
 
     def _wait(self) -> None:

@@ -98,7 +98,7 @@ class KeyFile:
             keys = msgspec.convert(found, _File).keys
         except OSError as error:
             raise ConfigError(f"api_keys: {self._path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"api_keys: {self._path}: {error}") from error
         if len({key.id for key in keys}) != len(keys):
             raise ConfigError(f"api_keys: {self._path}: two keys have the same id")

@@ -1,11 +1,6 @@
 """Files of operators: read, or refused with a reason that names the file."""
 
-import atexit
 import contextlib
-import functools
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -14,20 +9,7 @@ from pipeline.errors import ConfigError
 from pipeline.onnx_wire import read_header
 from pipeline.settings import read_settings
 
-
-@functools.cache
-def _folder(process: int) -> Path:
-    """Return a folder of this process's own."""
-    folder = Path(tempfile.mkdtemp(prefix=f"waterspout-fuzz-{process}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _written(name: str, data: bytes) -> Path:
-    path = _folder(os.getpid()) / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    return path
+from .files import written
 
 
 def _read(path: Path) -> None:
@@ -41,17 +23,17 @@ def _read(path: Path) -> None:
 
 def config_toml(data: bytes) -> None:
     """A model's config.toml."""
-    _read(_written("toml/config.toml", data))
+    _read(written("toml/config.toml", data))
 
 
 def config_pbtxt(data: bytes) -> None:
     """Triton's config.pbtxt."""
-    _read(_written("pbtxt/config.pbtxt", data))
+    _read(written("pbtxt/config.pbtxt", data))
 
 
 def settings(data: bytes) -> None:
     """The server's own settings."""
-    path = _written("settings.toml", data)
+    path = written("settings.toml", data)
     with contextlib.suppress(ConfigError):
         read_settings(["--config", str(path)])
 

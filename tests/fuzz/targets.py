@@ -5,7 +5,7 @@ from typing import Final
 
 from tests.conformance.frames import Opcode, close_frame, frame
 
-from . import config_targets, message_targets, wire_targets
+from . import config_targets, credential_targets, message_targets, wire_targets
 
 Target = Callable[[bytes], object]
 
@@ -13,6 +13,7 @@ TARGETS: Final[dict[str, Target]] = {
     **wire_targets.TARGETS,
     **message_targets.TARGETS,
     **config_targets.TARGETS,
+    **credential_targets.TARGETS,
 }
 
 _FRAMES: Final = [
@@ -26,4 +27,5 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     **dict.fromkeys(wire_targets.TARGETS, _FRAMES),
     **message_targets.SEEDS,
     **config_targets.SEEDS,
+    **credential_targets.SEEDS,
 }

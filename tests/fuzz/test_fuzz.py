@@ -17,6 +17,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("config_toml", b"a = " + b"{b=" * 3000),
     ("settings", b"a = " + b"[" * 3000),
     ("settings", b"port = 1" + b"0" * 5000),
+    ("key_file", b"a = " + b"[" * 3000),
     ("config_pbtxt", b"instance_group {" * 3000),
     ("json", b'{"' + b"x" * 900_000 + b'":1}'),
 ]

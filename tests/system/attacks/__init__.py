@@ -8,11 +8,8 @@
 | `test_bombs` | compressed bodies, deep nesting, endless messages, huge ids and keys, explosions of keys |
 | `test_http` | smuggled requests, floods of headers, traversal of paths |
 | `test_frames` | violations of RFC 6455, over and over |
-| `test_browsers` | pages of wrong origins |
+| `test_browsers` | pages of wrong origins, names that were made to point here |
+| `test_credentials` | guessed, stolen, expired and foreign credentials; tickets played again; scopes; malformed JWTs |
 
 `scene` judges them all. What stands in tests/system about one client that does wrong is not repeated here.
-
-Places for what is to come: `test_credentials` (stolen, expired and foreign tokens; tickets that are played again;
-scopes on multiplexed sockets; malformed JWTs: no algorithm, confused keys, `kid` as a path), and in `test_browsers` the
-Host of a rebound name.
 """

@@ -8,10 +8,13 @@ import pytest
 
 from tests.certificates import Certificate
 
+from ..access_parts import Keys
 from ..process import running_server
 from .scene import Arena
 
 MAX_KEYS: Final = 10_000
+ISSUER: Final = "https://issuer.example"
+SECRET: Final = "no secret, but as long as one has to be"  # noqa: S105
 #: Times are short, so that what is to end by itself does so while the attack lasts.
 SETTINGS: Final = (
     *("--header-seconds", "1", "--body-seconds", "1", "--slow-consumer-seconds", "1"),
@@ -39,5 +42,29 @@ def secure_arena(zoo_models: Path, certificate: Certificate) -> Iterator[Arena]:
         running_server(*arguments, tls=trusted) as server,
         running_server(*arguments, tls=trusted) as bystander,
         Arena(server, bystander, certificate.certificate) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def visitors(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Give the keys of a server that needs them."""
+    keys = Keys(tmp_path_factory.mktemp("keys") / "keys.toml", {})
+    keys.add("neighbour", "predict:double")
+    keys.add("visitor", "predict:double watch:double/*")
+    keys.revoke(keys.add("gone", "admin"))
+    keys.add("late", "admin", "--expires", "1s")
+    return keys
+
+
+@pytest.fixture(scope="module")
+def guarded_arena(zoo_models: Path, visitors: Keys) -> Iterator[Arena]:
+    """Give a server that needs credentials."""
+    arguments = ("--models", str(zoo_models), *SETTINGS, "--api-keys", str(visitors.file), "--jwt-issuer", ISSUER)
+    env = {"WATERSPOUT_JWT_SECRET": SECRET}
+    with (
+        running_server(*arguments, env=env) as server,
+        running_server(*arguments, env=env) as bystander,
+        Arena(server, bystander, key=visitors.texts["neighbour"]) as made,
     ):
         yield made

@@ -1,12 +1,13 @@
 """Polite clients, as a process of their own: they send at a steady rate and print how long each answer took.
 
-`python -m tests.system.attacks.neighbours ws://HOST:PORT` prints one line every tenth of a second: a JSON list of
-`[sent, seconds]`, by the monotonic clock that all processes of the machine share. It ends with an error as soon as an
-answer is wrong or missing, or a socket closes.
+`python -m tests.system.attacks.neighbours ws://HOST:PORT`, with `NEIGHBOURS_KEY` where one is needed. Prints one line
+every tenth of a second: a JSON list of `[sent, seconds]`, by the monotonic clock that all processes of the machine
+share. It ends with an error as soon as an answer is wrong or missing, or a socket closes.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Final
@@ -32,13 +33,21 @@ class Neighbour:
         self._url = url
         self._encoding = encoding
         self._samples = samples
+        self._headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get("NEIGHBOURS_KEY")) else None
         self._sent: dict[int, float] = {}
 
     async def run(self, delay: float) -> None:
         """Send and receive for ever. Raises an error for whatever is not as it should be."""
         await asyncio.sleep(delay)
         offered = [Subprotocol(subprotocol(self._encoding))]
-        async with connect(self._url, subprotocols=offered, compression=None, proxy=None, ping_interval=None) as socket:
+        async with connect(
+            self._url,
+            additional_headers=self._headers,
+            subprotocols=offered,
+            compression=None,
+            proxy=None,
+            ping_interval=None,
+        ) as socket:
             assert "model" in decode(await socket.recv())  # the welcome
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(socket))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -32,9 +32,9 @@ RECOVERY: Final = 10.0  # seconds until all is as it was
 class Neighbours:
     """The process of a server's polite clients, and what it has measured."""
 
-    def __init__(self, server: Server, trusted: Path | None) -> None:
+    def __init__(self, server: Server, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.system.attacks.neighbours", server.ws]
-        env = os.environ | ({} if trusted is None else {"SSL_CERT_FILE": str(trusted)})
+        env = {**os.environ, **environment}
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -98,13 +98,16 @@ class Arena:
     What the bystander's neighbours see tells what the machine does to both.
     """
 
-    def __init__(self, server: Server, bystander: Server, trusted: Path | None = None) -> None:
-        """`trusted`: the certificate of servers with TLS."""
+    def __init__(self, server: Server, bystander: Server, trusted: Path | None = None, key: str | None = None) -> None:
+        """`trusted`: the certificate of servers with TLS; `key`: the neighbours' credential."""
+        environment = {} if trusted is None else {"SSL_CERT_FILE": str(trusted)}
+        if key is not None:
+            environment["NEIGHBOURS_KEY"] = key
         prefer(server.process.pid)
         prefer(bystander.process.pid)
         self.server = server
-        self._neighbours = Neighbours(server, trusted)
-        self._others = Neighbours(bystander, trusted)
+        self._neighbours = Neighbours(server, environment)
+        self._others = Neighbours(bystander, environment)
         self._quiet_since = 0.0
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from ..raw import connection_to, read_head, upgrade_request
-from .hostile import DOUBLE
+from .hostile import DOUBLE, exchange
 from .scene import Arena
 
 FOREIGN: Final = (
@@ -38,6 +38,35 @@ def test_pages_of_other_origins_may_not_open_a_socket(arena: Arena) -> None:
             with connection_to(arena.server) as connection:
                 connection.sendall(upgrade_request(arena.server, path, Origin=origin))
                 assert read_head(connection).startswith(b"HTTP/1.1 403 "), (origin, path)
+            if not attack.lasts(pause=0.005):
+                break
+
+
+REBOUND: Final = (
+    "evil.example",
+    "evil.example:80",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "127.0.0.1@evil",
+    "",
+)
+
+
+def test_names_that_were_made_to_point_here_are_not_served(arena: Arena) -> None:
+    requests = [
+        "GET /v1/models",
+        "GET /metrics",
+        "GET /",
+        "POST /v1/models/double/predict",
+        "POST /v2/models/double/infer",
+    ]
+    with arena.under_attack() as attack:
+        for host, request in itertools.cycle(itertools.product(REBOUND, requests)):
+            octets = f"{request} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            answer = exchange(arena.server, octets)
+            assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ")), (host, request, answer[:300])
+            upgrade = upgrade_request(arena.server, DOUBLE, Host=host, Origin=f"http://{host}")
+            assert exchange(arena.server, upgrade).startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ")), host
             if not attack.lasts(pause=0.005):
                 break
 
