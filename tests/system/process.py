@@ -64,6 +64,11 @@ class Server:
         return self._log.read_text()
 
     @property
+    def descriptors(self) -> int:
+        """The number of file descriptors it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
     def rss_bytes(self) -> int:
         """The memory of the process that is resident."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]

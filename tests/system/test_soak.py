@@ -46,7 +46,7 @@ class Look:
         return cls(
             time.monotonic(),
             server.rss_bytes,
-            len(list((proc / "fd").iterdir())),
+            server.descriptors,
             len(list((proc / "task").iterdir())),
             metrics("tasks"),
         )

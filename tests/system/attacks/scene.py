@@ -132,7 +132,7 @@ class Arena:
         quiet = self._measure(self._quiet_since)
         quiet.hold()
         assert quiet.p99 < math.inf, quiet
-        rss, descriptors = server.rss_bytes, count_descriptors(server)
+        rss, descriptors = server.rss_bytes, server.descriptors
         forget_peak(server)
         attack = self._measure(time.monotonic(), quiet.p99, rounds)
         try:
@@ -143,7 +143,7 @@ class Arena:
         print(attack)
         assert peak_bytes(server) - rss < most_amid, f"{(peak_bytes(server) - rss) / 2**20:.0f} MiB amid the attack"
         assert attack.is_bearable, attack
-        until(lambda: count_descriptors(server) <= descriptors, within=RECOVERY)
+        until(lambda: server.descriptors <= descriptors, within=RECOVERY)
         until(lambda: server.rss_bytes - rss < most_left, within=RECOVERY)
         self._quiet_since = time.monotonic()
         after = self._measure(self._quiet_since, quiet.p99)
@@ -207,11 +207,6 @@ class Measure:
 
 def _median(rounds: list[float]) -> float:
     return statistics.median(rounds) if rounds else math.inf
-
-
-def count_descriptors(server: Server) -> int:
-    """Return how many files and sockets a server has open."""
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
 def forget_peak(server: Server) -> None:
