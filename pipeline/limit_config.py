@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1, le=1 << 40)]
 Rate = Annotated[float, Field(gt=0, le=1e12)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class Limits(BaseModel):

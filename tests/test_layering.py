@@ -19,6 +19,7 @@ PURE = [
     *(
         f"pipeline/{name}.py"
         for name in (
+            "access_settings",
             "accounts",
             "admin_messages",
             "alert_config",
@@ -34,6 +35,7 @@ PURE = [
             "batching",
             "cluster_messages",
             "cluster_rows",
+            "cluster_settings",
             "codec",
             "compression",
             "control_messages",
@@ -51,13 +53,16 @@ PURE = [
             "job",
             "jwt_keys",
             "limit_config",
+            "limit_settings",
             "limits",
             "merged_metrics",
             "messages",
             "metrics",
             "model_cards",
             "model_config",
+            "model_settings",
             "nested_lists",
+            "network_settings",
             "onnx_constants",
             "onnx_wire",
             "outbox",
