@@ -115,8 +115,7 @@ class IdentifiedConnection(WebSocketConnection):
         held, self._held = self._held, []
         for opcode, payload in held:
             self.message_received(opcode, payload)
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+        self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, and what was asked about it."""
@@ -145,6 +144,7 @@ class IdentifiedConnection(WebSocketConnection):
             self.close(CloseCode.OVERLOADED, error.code)
         else:
             self.close(CloseCode.FORBIDDEN, error.code)
+        self._go_on()  # a guest's end of the closing handshake is still to be read
 
     def tick(self, now: float) -> None:
         """Take note that one heartbeat interval has passed."""

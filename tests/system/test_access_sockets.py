@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.conformance.frames import Opcode, close_frame, frame
+
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
 from .client import Http
 from .process import Server, running_server, until
+from .raw import Wire
 
 
 def test_a_socket_opens_with_a_header_or_a_subprotocol(server: Server, keys: Keys) -> None:
@@ -48,6 +51,15 @@ def test_a_socket_may_say_who_it_is_with_its_first_message(server: Server, keys:
         assert receive(connection) == {"op": "authenticated", "name": "adder"}
         assert receive(connection)["op"] == "welcome"
         assert [receive(connection)["id"] for _ in range(3)] == [0, 1, 2]
+
+
+def test_the_closing_handshake_of_a_guest_who_is_refused_is_finished(server: Server) -> None:
+    with Wire(server, "/v1/stream") as guest:
+        guest.send(frame(Opcode.TEXT, b'{"op": "auth", "token": "wrong"}'))
+        assert guest.close_code() == 4500
+        guest.send(close_frame(4500))
+        with pytest.raises(EOFError):  # and not a `ConnectionResetError`, of one that was cut with that unread
+            guest.receive()
 
 
 @pytest.mark.parametrize(
