@@ -1,7 +1,7 @@
 # `make run` and `make test` do all the set-up that a fresh clone on a fresh machine needs.
 
 PORT ?= 8888
-AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile# most tests wait: one file per core at once
+AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder# most tests wait: one file per core at once
 FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin

@@ -48,12 +48,14 @@ class Results(msgspec.Struct):
         return median(figure(load) for load in self.loads(server, shape).values())
 
     def ratio(self, figure: "Figure", of: tuple[str, str], to: tuple[str, str]) -> float | None:
-        """Return the median over the rounds of a ratio within each, None without a round in common.
+        """Return the median over the rounds of a ratio within each, None where no round has both figures.
 
-        `of` and `to` are (server, shape). What the machine drifts from round to round cancels out.
+        `of` and `to` are (server, shape). What the machine drifts from round to round cancels out. A CPU time of 0 is
+        one that is shorter than the kernel's clock tells.
         """
         above, below = self.loads(*of), self.loads(*to)
-        ratios = [figure(above[turn]) / figure(below[turn]) for turn in above.keys() & below.keys()]
+        common = above.keys() & below.keys()
+        ratios = [figure(above[turn]) / figure(below[turn]) for turn in common if figure(below[turn])]
         return median(ratios) if ratios else None
 
 
