@@ -104,7 +104,8 @@ class Access:
             return self._ring.verify(credential, self._clock())
         if self._tokens is not None and credential.count(".") == 2:
             return await self._tokens.verify(credential)
-        raise Unauthenticated("no credential of a kind that is taken here")
+        kinds = [kind for kind, taken in (("API key", self._watch), ("token (JWT)", self._tokens)) if taken is not None]
+        raise Unauthenticated(f"the credential is no {' and no '.join(kinds)}, which this server takes")
 
     async def issue(self, identity: Identity) -> str:
         """Return a ticket: once, for 30 s, `redeem` gives who it was issued to. Raises `RateLimited`, `Overloaded`."""

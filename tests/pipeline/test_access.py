@@ -124,11 +124,11 @@ async def test_a_key_of_the_file_is_accepted_and_nothing_else_is(path: Path) -> 
         assert (await access.identify(text)).name == "ada"
         for wrong, reason in (
             ("", "no credential"),
-            ("anonymous", "of a kind that is taken here"),
+            ("anonymous", "is no API key"),
             (text + "x", "no such API key"),
             ("wsk_" + "x" * 10_000, "at most 8192"),
             ("\ud800", "ASCII"),
-            ("a.b.c", "of a kind"),
+            ("a.b.c", "is no API key, which"),
         ):
             with pytest.raises(Unauthenticated, match=reason):
                 await access.identify(wrong)

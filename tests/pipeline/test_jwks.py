@@ -189,7 +189,7 @@ async def test_keys_in_a_file_are_followed(tmp_path: Path) -> None:
     write(path, jwks(jwk("RS256", "b", "b")))
     await refused(access, token(kid="a"))
     assert (await access.identify(token(kid="b", name="b"))).name == "ada"
-    with pytest.raises(Unauthenticated, match="of a kind that is taken here"):
+    with pytest.raises(Unauthenticated, match="is no "):
         await access.identify("wsk_" + "A" * 56)
     await access.stop()
 

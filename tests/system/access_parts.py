@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from .client import TIMEOUT, Http, Reply
-from .process import ROOT, Server
+from .process import ROOT, Server, until
 
 PREDICT = "/v1/models/add/predict"
 EVENT = json.dumps({"data": [1, 2, 3, 4]})
@@ -28,6 +28,12 @@ class Keys(NamedTuple):
         """Make a key as an operator does."""
         text = keys_command("create", "--name", name, "--scopes", scopes, "--file", str(self.file), *options).strip()
         self.texts[name] = text
+        return text
+
+    def add_at(self, server: Server, name: str, scopes: str, *options: str) -> str:
+        """Make a key, and wait until a server that runs takes it."""
+        text = self.add(name, scopes, *options)
+        until(lambda: ask(server, "GET", "/v1/me", self.bearer(name)).status == 200)
         return text
 
     def revoke(self, text: str) -> None:

@@ -80,7 +80,7 @@ def test_the_page_asks_who_is_there_by_keyboard_alone(browser: Browser, server: 
     [
         ("", "Enter an API key or a token."),
         ("wsk_AAAAAAAAAAAA_" + "A" * 43, "No such API key."),
-        ("nonsense", "No credential of a kind that is taken here."),
+        ("nonsense", "The credential is no API key, which this server takes."),
         ("two words", "This is no API key or token"),
         ("schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel", "This is no API key or token"),
     ],
@@ -133,7 +133,7 @@ def test_a_key_lies_in_the_tabs_own_storage_and_nowhere_else(browser: Browser, s
 
 @pytest.mark.parametrize("path", ["/", "/#try", "/#streams"])
 def test_a_revoked_key_brings_the_question_back(browser: Browser, server: Server, keys: Keys, path: str) -> None:
-    text = keys.add("brief", "predict:add watch:*")
+    text = keys.add_at(server, "brief", "predict:add watch:*")
     with signed_in(browser, server, text, path) as page:
         if path == "/#try":
             page.get_by_role("button", name="Zeros").click()
@@ -151,7 +151,7 @@ def test_a_revoked_key_brings_the_question_back(browser: Browser, server: Server
 
 
 def test_a_key_that_expires_brings_the_question_back(browser: Browser, server: Server, keys: Keys) -> None:
-    text = keys.add("hasty", "watch:*", "--expires", "1h")
+    text = keys.add_at(server, "hasty", "watch:*", "--expires", "1h")
     with signed_in(browser, server, text) as page:
         file = keys.file.read_text()
         keys.file.write_text(re.sub(r"(?m)^expires = .*$", "expires = 2020-01-01T00:00:00Z", file))
@@ -203,7 +203,7 @@ def test_who_may_watch_one_models_streams_sees_those(browser: Browser, server: S
 
 
 def test_who_may_do_nothing_is_told_so_in_each_view(browser: Browser, server: Server, keys: Keys) -> None:
-    text = keys.add("idle", "watch:$stats")
+    text = keys.add_at(server, "idle", "watch:$stats")
     with signed_in(browser, server, text) as page:
         expect(page.locator(".tile")).to_have_count(8)
         expect(page.locator(".notice")).to_have_count(1)

@@ -29,8 +29,7 @@ def environment(credential: str) -> dict[str, str]:
 @pytest.mark.parametrize(("name", "model"), [("smartwatches", "activity"), ("host", "host")])
 def test_a_feed_shows_the_credential_of_its_environment(guarded: Server, keys: Keys, name: str, model: str) -> None:
     command = [sys.executable, "-m", f"examples.{name}", http_address(guarded)]
-    user = keys.add(f"device-{name}", f"predict:{model}")
-    until(lambda: ask(guarded, "GET", "/v1/me", keys.bearer(f"device-{name}")).status == 200)
+    user = keys.add_at(guarded, f"device-{name}", f"predict:{model}")
     with subprocess.Popen(command, cwd=ROOT, env=environment(user), stdout=subprocess.DEVNULL) as feed:
         try:
             path = f"/v1/admin/sessions?identity=device-{name}"
