@@ -23,7 +23,8 @@ test: $(VENV)/.dev $(VENV)/.compiled $(VENV)/.node-dev ## run all tests: those o
 	rm -rf build/plain && mkdir -p build/plain
 	tar -cf - --exclude='*.so' --exclude=__pycache__ $(SOURCES) | tar -xf - -C build/plain
 	cd build/plain && ../../$(BIN)/python -m pytest $(AT_ONCE) tests/handlers tests/pipeline --ignore-glob='*/test_redis_*'
-	$(BIN)/python -m pytest $(AT_ONCE)
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
 	$(NODE) --test tests/js/*.test.mjs
 
 soak: $(VENV)/.dev $(VENV)/.compiled ## run the tests that `make test` leaves out because they take long; SOAK_SECONDS=1800 of them soak

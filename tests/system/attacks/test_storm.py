@@ -77,7 +77,7 @@ class Storm:
         return self.statuses.total()
 
 
-@pytest.mark.slow  # it wants the machine for itself
+@pytest.mark.alone
 def test_a_storm_of_ten_thousand_sockets_is_answered(arena: Arena) -> None:
     with arena.under_attack(rounds=12, most_amid=300 << 20, most_left=100 << 20) as attack:
         for _ in range(3):  # more than one only where others are at work on the machine that runs the tests
