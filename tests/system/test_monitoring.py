@@ -16,11 +16,11 @@ from pipeline.errors import BY_CODE, CloseCode
 from tests.certificates import Certificate
 from tests.redis_server import RedisServer, running_redis
 
-from .access_parts import Keys
+from .access_parts import Keys, ask
 from .client import get, post
 from .graphs import plus, write_model
 from .metrics import Metrics
-from .process import ROOT, running_server, until
+from .process import ROOT, Server, running_server, until
 from .roles import gateway_of, has_workers, worker_of
 
 MONITORING: Final = ROOT / "deploy" / "monitoring"
@@ -195,6 +195,16 @@ def test_the_configuration_scrapes_a_server_as_it_starts() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+def test_the_key_that_the_configuration_tells_of_may_scrape(server: Server, keys: Keys) -> None:
+    (scopes,) = re.findall(
+        r"keys create --name prometheus --scopes '(.*)'", (MONITORING / "prometheus.yml").read_text()
+    )
+    assert scopes in (ROOT / "deploy" / "kubernetes.yaml").read_text()
+    assert scopes in (ROOT / "docs" / "security.md").read_text()
+    keys.add_at(server, "prometheus", scopes)
+    assert ask(server, "GET", "/metrics", keys.bearer("prometheus")).status == 200
+
+
 def test_prometheus_itself_takes_them(tmp_path: Path) -> None:
     shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
     (tmp_path / "waterspout.key").write_text("wsk_none")
