@@ -194,7 +194,6 @@ def test_the_configuration_scrapes_a_server_as_it_starts() -> None:
     assert job["static_configs"][0]["targets"] == ["127.0.0.1:8888"]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
 def test_the_key_that_the_configuration_tells_of_may_scrape(server: Server, keys: Keys) -> None:
     (scopes,) = re.findall(
         r"keys create --name prometheus --scopes '(.*)'", (MONITORING / "prometheus.yml").read_text()
@@ -205,6 +204,7 @@ def test_the_key_that_the_configuration_tells_of_may_scrape(server: Server, keys
     assert ask(server, "GET", "/metrics", keys.bearer("prometheus")).status == 200
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
 def test_prometheus_itself_takes_them(tmp_path: Path) -> None:
     shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
     (tmp_path / "waterspout.key").write_text("wsk_none")
