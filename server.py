@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from handlers.access import Gate
 from handlers.app import make_app
+from handlers.descriptors import allow_most
 from handlers.farewell import part, seconds_to_part
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
@@ -119,7 +120,7 @@ class Server:
             self.state.cluster = self.cluster
             for collector in self.cluster.collectors:
                 self.registry.register(collector)
-        self.listener = Listener(make_app(self.state, self.registry), settings)
+        self.listener = Listener(make_app(self.state, self.registry), settings, self.heartbeat.__len__)
         for shown in self.listener.collectors:
             self.registry.register(shown)
 
@@ -235,6 +236,7 @@ def main() -> int:
         seat = own_seat()
         settings = read_settings(sys.argv[1:])
         start_logging(settings, None if seat is None else seat.number)
+        allow_most()
         if seat is not None:
             settings = settings.model_copy(update={"port": seat.port})
         else:

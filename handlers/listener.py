@@ -25,8 +25,8 @@ CLOSE_SECONDS: Final = 1.0
 class Listener:
     """An application on the address and port of the settings."""
 
-    def __init__(self, app: tornado.web.Application, settings: Settings) -> None:
-        """Read the certificate. Raises `ConfigError`."""
+    def __init__(self, app: tornado.web.Application, settings: Settings, count_sockets: Callable[[], int]) -> None:
+        """Read the certificate. `count_sockets`: how many WebSockets are open. Raises `ConfigError`."""
         self._settings = settings
         self._port = settings.port
         self._certificate = _read_certificate(settings, self._show)
@@ -38,6 +38,7 @@ class Listener:
             max_body_size=settings.max_message_bytes + 65536,
             max_buffer_size=settings.max_message_bytes + 131072,
         )
+        self._http.count_sockets = count_sockets
         self._unread = UnreadAnswers(self._http, settings.slow_consumer_seconds)
 
     def __repr__(self) -> str:
