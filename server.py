@@ -16,6 +16,7 @@ from handlers.farewell import part, seconds_to_part
 from handlers.heartbeat import Heartbeat, HeartbeatOptions
 from handlers.hub_clock import HubClock
 from handlers.listener import Listener
+from handlers.orders import Executor
 from handlers.pulse import PulseTimer, make_gauges
 from handlers.speedups import run, slow_parts
 from handlers.state import ServerState
@@ -31,6 +32,7 @@ from pipeline.interfaces import KeyBudget
 from pipeline.local_models import LocalModels
 from pipeline.logs import start_logging
 from pipeline.metrics import QueueCollector, make_registry
+from pipeline.operators import Alone, Operators
 from pipeline.process import serve, supervise
 from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
@@ -92,6 +94,8 @@ class Server:
         self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
         nodes = None if self.cluster is None else self.cluster.backbone.nodes
         self.access = Access.from_settings(settings, nodes, link)
+        execute = Executor(self.heartbeat, None if settings.role == "worker" else self.repository)
+        others = self.cluster.orders if self.cluster is not None else link or Alone()
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
         self.state = ServerState(
@@ -104,6 +108,7 @@ class Server:
             self.pulse,
             self.desk.recent,
             Gate(settings, self.access),
+            Operators(execute, others, settings.drain_seconds),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=None if link is None else link.scrape,
         )

@@ -1,10 +1,9 @@
 """`/v1/admin/...`: what operators see and do while the server runs. All of it needs the scope `admin`.
 
-Sockets and log levels are those of the process that answers.
+What is ordered here reaches all processes of the server, whichever of them answers (`pipeline/operators.py`).
 """
 
 import logging
-from itertools import islice
 from math import inf
 from typing import Final
 
@@ -12,87 +11,78 @@ import msgspec
 
 from handlers.base import JsonHandler
 from handlers.bounded_body import BoundedBodyHandler
-from pipeline.admin_messages import LEVELS, Done, LogLevel, Me, Sessions
-from pipeline.errors import CloseCode, InvalidMessage, UnknownSession
+from pipeline.admin_messages import LEVELS, LogLevel, LogLevelSet, Me
+from pipeline.errors import InvalidMessage
+from pipeline.orders import MAX_LISTED, CloseSession, DrainModel, ListSessions, ResumeModel, SetLogLevel, Task
 
-log = logging.getLogger(__name__)
-
-MAX_LISTED: Final = 1000
 PARAMETERS: Final = frozenset(("limit", "identity"))
 
 
-class SessionsHandler(JsonHandler):
-    """The sockets of this process; `?identity=` those of one, `?limit=` fewer than there may be."""
+class OrderHandler(JsonHandler):
+    """A door behind which an order is given."""
 
-    def get(self) -> None:
-        """List open sockets."""
+    async def order(self, task: Task) -> None:
+        """Have it done by all processes, and reply with what came of it."""
+        self.reply(await self.state.operators.order(_who(self), task))
+
+
+class SessionsHandler(OrderHandler):
+    """The sockets of all processes; `?identity=` those of one, `?limit=` fewer than there may be."""
+
+    async def get(self) -> None:
+        """List open sockets, the oldest first."""
         query = self.query(PARAMETERS)
         text = query.get("limit", str(MAX_LISTED))
         if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LISTED):
             raise InvalidMessage(f"limit: expected an integer from 1 to {MAX_LISTED}, got {text[:100]!r}")
-        sockets = sorted(self.state.heartbeat, key=lambda socket: socket.opened_at)
-        infos = (socket.describe() for socket in sockets)
-        wanted = query.get("identity")
-        chosen = [info for info in infos if wanted is None or info.identity == wanted]
         self.set_header("Cache-Control", "no-store")
-        self.reply(Sessions(list(islice(chosen, int(text))), len(chosen)))
+        await self.order(ListSessions(query.get("identity"), int(text)))
 
 
-class SessionHandler(JsonHandler):
-    """One socket."""
+class SessionHandler(OrderHandler):
+    """One socket, whichever process has it."""
 
-    def delete(self, session: str) -> None:
+    async def delete(self, session: str) -> None:
         """Close it (4010); its client may come again unless its credential is revoked."""
         self.query(frozenset())
-        for socket in self.state.heartbeat:
-            if socket.name == session:
-                log.warning("%s closes session %s", _who(self), session)
-                socket.close(CloseCode.CLOSED_BY_OPERATOR, "closed by an operator")
-                self.reply(Done())
-                return
-        raise UnknownSession(f"session: {session[:100]!r} is none of this process")
+        await self.order(CloseSession(session))
 
 
-class DrainHandler(JsonHandler):
+class DrainHandler(OrderHandler):
     """A model that is drained stays in memory, and takes no events until it is resumed."""
 
     async def post(self, model: str) -> None:
         """Refuse further events for a model (`model_unavailable`); answers when all that it had taken is answered."""
         self.query(frozenset())
-        log.warning("%s drains model %s", _who(self), model)
-        await self.state.repository.hold_back(model)
-        self.reply(Done())
+        await self.order(DrainModel(model))
 
 
-class ResumeHandler(JsonHandler):
+class ResumeHandler(OrderHandler):
     """The other way round."""
 
-    def post(self, model: str) -> None:
+    async def post(self, model: str) -> None:
         """Let a model that was drained take events again."""
         self.query(frozenset())
-        log.warning("%s resumes model %s", _who(self), model)
-        self.state.repository.resume(model)
-        self.reply(Done())
+        await self.order(ResumeModel(model))
 
 
 class LogLevelHandler(BoundedBodyHandler):
     """Until the process ends."""
 
     def get(self) -> None:
-        """Tell how much is logged."""
+        """Tell how much the process logs that answers."""
         self.query(frozenset())
         name = logging.getLevelName(logging.getLogger().level).lower()
         self.reply(LogLevel(name if name in LEVELS else "info"))  # type: ignore[arg-type]
 
-    def put(self) -> None:
-        """Log more, or less."""
+    async def put(self) -> None:
+        """Log more, or less, in all processes."""
         if self._finished:
             return
         self.query(frozenset())
-        order = _decode(self.body.take_plain(self.request.headers))
-        logging.getLogger().setLevel(order.level.upper())
-        log.warning("%s sets the log level to %s", _who(self), order.level)
-        self.reply(order)
+        level = _decode(self.body.take_plain(self.request.headers)).level
+        done = await self.state.operators.order(_who(self), SetLogLevel(level))
+        self.reply(LogLevelSet(level, done.silent))
 
 
 class MeHandler(JsonHandler):

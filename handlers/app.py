@@ -25,7 +25,7 @@ from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
 from handlers.base import NotFoundHandler
 from handlers.docs import DocsHandler
-from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, Door, Operation, json
+from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, OF_ORDERS, Door, Operation, json
 from handlers.echo import EchoHandler
 from handlers.health import Health, HealthHandler, MetricsHandler, Readiness, ReadyHandler
 from handlers.infer import HEADER_LENGTH, INFER, InferDoor, InferExchange
@@ -56,9 +56,17 @@ from handlers.tickets import Ticket, TicketsHandler
 from handlers.usage import PARAMETERS as USAGE_PARAMETERS
 from handlers.usage import UsageHandler, UsageReport
 from handlers.watch import WatchHandler
-from pipeline.admin_messages import Done, LogLevel, Me, Sessions
+from pipeline.admin_messages import Done, LogLevel, LogLevelSet, Me, Sessions
 from pipeline.alert_messages import Alerts
-from pipeline.errors import Forbidden, ModelUnavailable, Overloaded, ShuttingDown, TooLarge, UnknownSession
+from pipeline.errors import (
+    Forbidden,
+    ModelUnavailable,
+    Overloaded,
+    ShuttingDown,
+    TooLarge,
+    UnknownModel,
+    UnknownSession,
+)
 from pipeline.messages import Event, Failure, ModelInfo, Prediction
 from pipeline.pulse_messages import Stats
 from pipeline.stats import ServerStats
@@ -143,20 +151,20 @@ DOORS: Final = (
     Door(
         "/v1/admin/sessions",
         SessionsHandler,
-        {"GET": json(Sessions, query=tuple(sorted(SESSION_PARAMETERS)))},
+        {"GET": json(Sessions, errors=OF_ORDERS, query=tuple(sorted(SESSION_PARAMETERS)))},
         needs=Needs.ADMIN,
     ),
     Door(
         "/v1/admin/sessions/{session}",
         SessionHandler,
-        {"DELETE": json(Done, errors=(*OF_ANY, UnknownSession))},
+        {"DELETE": json(Done, errors=(*OF_ORDERS, UnknownSession))},
         needs=Needs.ADMIN,
     ),
     *(
         Door(
             f"/v1/admin/models/{{model}}/{order}",
             handler,
-            {"POST": json(Done, errors=OF_MODELS)},
+            {"POST": json(Done, errors=(*OF_ORDERS, UnknownModel))},
             needs=Needs.ADMIN,
         )
         for order, handler in (("drain", DrainHandler), ("resume", ResumeHandler))
@@ -164,7 +172,10 @@ DOORS: Final = (
     Door(
         "/v1/admin/log-level",
         LogLevelHandler,
-        {"GET": json(LogLevel), "PUT": json(LogLevel, takes={"application/json": LogLevel}, errors=OF_BODIES)},
+        {
+            "GET": json(LogLevel),
+            "PUT": json(LogLevelSet, takes={"application/json": LogLevel}, errors=(*OF_ORDERS, TooLarge)),
+        },
         at_workers=True,
         needs=Needs.ADMIN,
     ),

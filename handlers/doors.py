@@ -13,6 +13,7 @@ from pipeline.errors import (
     InferenceFailed,
     InvalidInput,
     ModelUnavailable,
+    Overloaded,
     TooLarge,
     UnknownModel,
     WaterspoutError,
@@ -26,6 +27,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 OF_ANY: Final[Errors] = (InvalidInput,)
 OF_BODIES: Final[Errors] = (InvalidInput, TooLarge)
 OF_MODELS: Final[Errors] = (InvalidInput, UnknownModel, ModelUnavailable)
+OF_ORDERS: Final[Errors] = (InvalidInput, InferenceFailed, Overloaded)
 OF_INFERENCE: Final[Errors] = (*OF_MODELS, TooLarge, DeadlineExceeded, InferenceFailed)
 
 

@@ -21,6 +21,7 @@ from pipeline.control_messages import Scraped
 from pipeline.hub import Hub
 from pipeline.identity import Identity
 from pipeline.interfaces import KeyBudget
+from pipeline.operators import Operators
 from pipeline.permitted_models import PermittedModels
 from pipeline.settings import Settings
 from pipeline.stats import ServerStats
@@ -54,6 +55,7 @@ class ServerState:
     pulse: PulseTimer
     alerts: RecentAlerts
     gate: Gate
+    operators: Operators
     accounts: Accounts | None = None  # None: nothing is bounded, and everybody is one
     usage: UsageKeeper | None = None
     ready: bool = False

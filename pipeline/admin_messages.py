@@ -20,25 +20,35 @@ class SessionInfo(Struct, omit_defaults=True):
     in_flight: int = 0
     keys: int = 0
     topics: list[str] = []
+    process: str = ""  # which of several has it
 
 
-class Sessions(Struct):
-    """Open sockets, the oldest first, and how many there are in all."""
+class Sessions(Struct, omit_defaults=True):
+    """Open sockets, the oldest first, how many there are in all, and how many processes did not tell of theirs."""
 
     sessions: list[SessionInfo]
     total: int
+    silent: int = 0
 
 
-class Done(Struct):
-    """What an operator ordered is done."""
+class Done(Struct, omit_defaults=True):
+    """What an operator ordered is done, but for `silent` processes that have not said so in time."""
 
-    done: bool = True
+    done: bool
+    silent: int = 0
 
 
 class LogLevel(Struct, forbid_unknown_fields=True):
     """How much is logged."""
 
     level: Level
+
+
+class LogLevelSet(Struct, omit_defaults=True):
+    """How much is logged from now on, but for `silent` processes that have not said so in time."""
+
+    level: Level
+    silent: int = 0
 
 
 class Me(Struct):

@@ -12,11 +12,18 @@ from prometheus_client.registry import Collector
 
 from pipeline.alert_desk import AlertDesk
 from pipeline.backbone import BackboneDown
-from pipeline.cluster_metrics import BackboneCollector, FanoutCollector, GatewayCollector, WorkerCollector
+from pipeline.cluster_metrics import (
+    BackboneCollector,
+    FanoutCollector,
+    GatewayCollector,
+    OrderCollector,
+    WorkerCollector,
+)
 from pipeline.errors import ConfigError
 from pipeline.fanout import Fanout
 from pipeline.gateway_link import GatewayLink
 from pipeline.hub import Hub
+from pipeline.order_channel import OrderChannel
 from pipeline.queue_memory import QueueMemory
 from pipeline.redis_backbone import RedisBackbone
 from pipeline.redis_checks import RedisUnreachable, check
@@ -32,7 +39,7 @@ LEAVE_SECONDS: Final = 2.0  # to say goodbye
 
 
 class Cluster:
-    """The parts that `--redis` and `--role` add: a gateway's or a worker's, and watching across processes."""
+    """The parts that `--redis` and `--role` add: a gateway's or a worker's; watching and orders across processes."""
 
     def __init__(
         self, settings: Settings, url: str, stats: ServerStats, hub: Hub, desk: AlertDesk, memory: QueueMemory
@@ -47,8 +54,9 @@ class Cluster:
         self._link: GatewayLink | None = None
         self._worker: Worker | None = None
         self._fanout = Fanout(self.backbone, self.name, hub, desk) if settings.role != "worker" else None
+        self.orders = OrderChannel(self.backbone, self.name)
         self.repository: RemoteRepository | None = None
-        self.collectors: list[Collector] = [BackboneCollector(self.backbone.nodes)]
+        self.collectors: list[Collector] = [BackboneCollector(self.backbone.nodes), OrderCollector(self.orders)]
         if self._fanout is not None:
             self.collectors.append(FanoutCollector(self._fanout))
         if settings.role == "gateway":
@@ -109,6 +117,7 @@ class Cluster:
             self._worker.start()
         if self._fanout is not None:
             self._fanout.start()
+        self.orders.start()
 
     async def drain(self) -> None:
         """Take nothing more, and answer what was taken."""
@@ -119,7 +128,7 @@ class Cluster:
         """Let go of everything."""
         with contextlib.suppress(TimeoutError, BackboneDown):
             async with asyncio.timeout(LEAVE_SECONDS):
-                for part in (self._fanout, self._link, self._worker):
+                for part in (self.orders, self._fanout, self._link, self._worker):
                     if part is not None:
                         await part.stop()
         await self.backbone.close()

@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.fanout import Fanout
 from pipeline.gateway_link import GatewayLink
+from pipeline.order_channel import OrderChannel
 from pipeline.redis_nodes import RedisNodes
 from pipeline.remote_repository import RemoteRepository
 from pipeline.worker_link import WorkerLink
@@ -81,3 +82,14 @@ class FanoutCollector(Collector):
         yield CounterMetricFamily("waterspout_letters_received", "Updates of others", fanout.incoming.received)
         yield CounterMetricFamily("waterspout_letters_lost", "Updates of others that were lost", fanout.incoming.lost)
         yield CounterMetricFamily("waterspout_letters_foreign", "Updates that could not be read", fanout.foreign)
+
+
+class OrderCollector(Collector):
+    """Shows what came as an operator's order, or as what became of one, and is neither."""
+
+    def __init__(self, orders: OrderChannel) -> None:
+        self._orders = orders
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metric families."""
+        yield CounterMetricFamily("waterspout_orders_foreign", "Orders that could not be read", self._orders.foreign)

@@ -70,11 +70,57 @@ class Ticket(Struct, tag=True, array_like=True):
     record: bytes = b""
 
 
+class PassOn(Struct, tag=True, array_like=True):
+    """To the parent: an operator's order for all other processes; results are waited for so many seconds."""
+
+    number: int
+    order: bytes
+    wait: float
+
+
+class PassedOn(Struct, tag=True, array_like=True):
+    """To a process: what came of that, by the names of processes, and how many have not answered in time."""
+
+    number: int
+    results: dict[str, bytes]
+    silent: int
+
+
+class Obey(Struct, tag=True, array_like=True):
+    """To a process: an order that another one was given."""
+
+    number: int
+    order: bytes
+    wait: float
+
+
+class Obeyed(Struct, tag=True, array_like=True):
+    """To the parent: the result, one for each `Obey`; empty where there is none in time."""
+
+    number: int
+    result: bytes
+
+
 class Drain(Struct, tag=True, array_like=True):
     """To a process: end, as SIGTERM does it."""
 
 
-Message = Ready | Refused | Tell | Told | Scrape | Scraped | KeepTicket | TakeTicket | Ticket | Drain
+Message = (
+    Ready
+    | Refused
+    | Tell
+    | Told
+    | Scrape
+    | Scraped
+    | KeepTicket
+    | TakeTicket
+    | Ticket
+    | PassOn
+    | PassedOn
+    | Obey
+    | Obeyed
+    | Drain
+)
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final = msgspec.msgpack.Decoder(Message)

@@ -13,6 +13,10 @@ from pipeline.control_messages import (
     Drain,
     KeepTicket,
     Message,
+    Obey,
+    Obeyed,
+    PassedOn,
+    PassOn,
     Ready,
     Refused,
     Scrape,
@@ -28,6 +32,7 @@ from pipeline.control_messages import (
 )
 from pipeline.errors import Overloaded, ShuttingDown
 from pipeline.merged_metrics import Family
+from pipeline.orders import Answers, ForeignOrder, Obedience, deaf
 
 ANSWER_SECONDS: Final = 2.0  # the parent waits for the other processes for less
 MOST_SCRAPES: Final = 16  # at the same time: each costs every process
@@ -68,14 +73,17 @@ class Wire:
 class ParentLink:
     """What a process that has a parent tells it, is asked by it, and asks of it."""
 
-    def __init__(self, wire: Wire, drain: Callable[[], None]) -> None:
-        """`drain` is called when the parent says so, and when it is gone."""
+    def __init__(self, wire: Wire, drain: Callable[[], None], name: str = "") -> None:
+        """`drain` is called when the parent says so, and when it is gone; `name`: the process's among its siblings."""
+        self.name = name
+        self.obey: Obedience = deaf
         self._wire = wire
         self._drain = drain
         self._tell: Callable[[], list[Family]] = list
         self._answers: dict[int, asyncio.Future[Any]] = {}  # what is asked, by number
         self._asked = 0
         self._scrapes = 0  # that are under way
+        self._obeying: set[asyncio.Task[None]] = set()
         self._is_up = True
         self._reading = asyncio.create_task(self._read())
 
@@ -84,7 +92,7 @@ class ParentLink:
         """Return the link of the process that was given a seat."""
         end = socket.socket(fileno=seat.descriptor)
         end.set_inheritable(False)
-        return cls(await Wire.over(end), drain)
+        return cls(await Wire.over(end), drain, str(seat.number))
 
     def ready(self, url: str, tell: Callable[[], list[Family]]) -> None:
         """Say that the process takes connections; from now on it can be asked to `tell` its numbers."""
@@ -122,14 +130,24 @@ class ParentLink:
         answer: Ticket = await self._ask(lambda number: TakeTicket(number, digest))
         return answer.record if answer.is_there else None
 
+    async def order(self, order: bytes, wait: float) -> Answers:
+        """Have all siblings that are ready carry out an order, as `Others` says."""
+        try:
+            answer: PassedOn = await self._ask(lambda number: PassOn(number, order, wait), wait + ANSWER_SECONDS)
+        except (ShuttingDown, Overloaded):
+            return Answers({}, 1)
+        return Answers(answer.results, answer.silent)
+
     async def close(self) -> None:
         """Tell the last numbers, and part."""
         self._wire.send(Told(self._tell()))
         self._reading.cancel()
+        for task in self._obeying:
+            task.cancel()
         await self._wire.close()
 
-    async def _ask(self, question: Callable[[int], Message]) -> Any:
-        """Return the parent's answer to a question, which is given its number."""
+    async def _ask(self, question: Callable[[int], Message], patience: float | None = None) -> Any:
+        """Return the parent's answer to a question, which is given its number; wait for `ANSWER_SECONDS` or longer."""
         if not self._is_up:
             raise ShuttingDown("the parent of this process is gone")
         self._asked += 1
@@ -137,7 +155,7 @@ class ParentLink:
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         self._wire.send(question(number))
         try:
-            return await asyncio.wait_for(future, ANSWER_SECONDS)
+            return await asyncio.wait_for(future, ANSWER_SECONDS if patience is None else patience)
         except TimeoutError as error:
             raise Overloaded("the parent of this process does not answer") from error
         finally:
@@ -148,7 +166,11 @@ class ParentLink:
             match message:
                 case Tell():
                     self._wire.send(Told(self._tell()))
-                case Scraped(number=number) | Ticket(number=number):
+                case Obey():
+                    task = asyncio.create_task(self._obey(message))
+                    self._obeying.add(task)
+                    task.add_done_callback(self._obeying.discard)
+                case Scraped(number=number) | Ticket(number=number) | PassedOn(number=number):
                     if (future := self._answers.get(number)) is not None and not future.done():
                         future.set_result(message)
                 case Drain():
@@ -158,6 +180,13 @@ class ParentLink:
             if not future.done():
                 future.set_exception(ShuttingDown("the parent of this process is gone"))
         self._drain()
+
+    async def _obey(self, message: Obey) -> None:
+        try:
+            result = await self.obey(message.order, message.wait)
+        except ForeignOrder:
+            result = b""
+        self._wire.send(Obeyed(message.number, result))
 
 
 def own_seat() -> Seat | None:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -15,6 +15,9 @@ from pipeline.control_messages import (
     SEAT,
     Drain,
     KeepTicket,
+    Obeyed,
+    PassedOn,
+    PassOn,
     Ready,
     Refused,
     Scrape,
@@ -29,6 +32,7 @@ from pipeline.control_messages import (
 from pipeline.control_wire import Wire
 from pipeline.errors import ConfigError
 from pipeline.merged_metrics import Ledger, expose, process_metrics
+from pipeline.order_relay import OrderRelay
 from pipeline.restarts import Restarts
 from pipeline.tickets import MemoryTickets
 
@@ -54,6 +58,7 @@ class Child:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.name = str(number)
         self.state = State.DOWN
         self.restarts = Restarts()
         self.refusal = ""
@@ -113,7 +118,8 @@ class Supervisor:
         self._was_announced = False
         self._refusal: str | None = None
         self._exit_code = 0
-        self._scrapes: set[asyncio.Task[None]] = set()
+        self._orders = OrderRelay()
+        self._answering: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Supervisor stopping={self._stopping.is_set()} {self._children!r}>"
@@ -188,6 +194,7 @@ class Supervisor:
         await self._hear(child)
         code = await child.process.wait()
         child.state = State.DOWN
+        self._orders.leave(child.name)
         await child.wire.close()
         child.process = child.wire = None
         while child.asked:
@@ -202,6 +209,7 @@ class Supervisor:
             match message:
                 case Ready(url=url):
                     child.state = State.READY
+                    self._orders.join(child.name, child.wire.send)
                     log.info("process %d is ready, pid %d", child.number, child.process.pid if child.process else 0)
                     self._announce_once(url)
                 case Refused(reason=reason):
@@ -215,10 +223,12 @@ class Supervisor:
                 case TakeTicket(number=number, digest=digest):
                     kept = self._tickets.pop(digest)
                     child.wire.send(Ticket(number, kept is not None, kept or b""))
+                case Obeyed(number=number, result=result):
+                    self._orders.take(child.name, number, result)
                 case Scrape():
-                    task = asyncio.create_task(self._answer(child.wire, message))
-                    self._scrapes.add(task)
-                    task.add_done_callback(self._scrapes.discard)
+                    self._begin(self._answer(child.wire, message))
+                case PassOn():
+                    self._begin(self._pass_on(child, child.wire, message))
 
     async def _start(self, number: int) -> tuple[asyncio.subprocess.Process, Wire]:
         ours, theirs = socket.socketpair()
@@ -243,9 +253,19 @@ class Supervisor:
             self._was_announced = True
             self._announce(url)
 
+    def _begin(self, answer: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(answer)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
     def _kill(self) -> None:
         for child in self._children:
             child.kill()
+
+    async def _pass_on(self, child: Child, wire: Wire, message: PassOn) -> None:
+        """Answer with what came of an order at the other processes."""
+        answers = await self._orders.pass_on(child.name, message.order, message.wait)
+        wire.send(PassedOn(message.number, dict(answers.results), answers.silent))
 
     async def _answer(self, wire: Wire, scrape: Scrape) -> None:
         """Answer with the numbers of all processes."""

@@ -65,6 +65,8 @@ PURE = [
             "network_settings",
             "onnx_constants",
             "onnx_wire",
+            "order_letters",
+            "orders",
             "outbox",
             "outgoing",
             "peers",
