@@ -33,7 +33,7 @@ export function mount(root, app) {
     stale,
     sockets.element,
     models.element,
-    el("p", { class: "muted" }, "Of several processes behind one address, the one that answers tells of its own sockets and log level."),
+    el("p", { class: "muted" }, "Orders reach all processes of the server. Models and the log level are shown as they are at the one that answers."),
   );
 
   /** @param {SessionInfo} info */
@@ -51,10 +51,11 @@ export function mount(root, app) {
   /** @type {any} */
   let timer = null;
   async function refresh() {
-    const [{ sessions, total }] = await Promise.all([order("GET", "/v1/admin/sessions"), app.models(true)]);
+    const [{ sessions, total, silent }] = await Promise.all([order("GET", "/v1/admin/sessions"), app.models(true)]);
     if (isGone) return;
     sockets.show(sessions, total);
     models.show([...app.store.models.values()]);
+    tell(stale, silent ? `${ofProcesses(silent)} not answered: sockets that are there are missing here.` : "");
   }
   async function cycle() {
     clearTimeout(timer);
@@ -62,7 +63,7 @@ export function mount(root, app) {
     timer = setTimeout(cycle, REFRESH_MS);
     if (document.hidden || isAsking) return;
     isAsking = true;
-    tell(stale, await refresh().then(() => "", (error) => `This is not up to date: ${error.message}`));
+    await refresh().catch((error) => tell(stale, `This is not up to date: ${error.message}`));
     isAsking = false;
   }
   document.addEventListener("visibilitychange", cycle);
@@ -84,6 +85,11 @@ function tell(notice, words) {
   notice.hidden = !words;
 }
 
+/** @param {number} silent */
+function ofProcesses(silent) {
+  return silent === 1 ? "1 process has" : `${silent} processes have`;
+}
+
 /**
  * @param {App} app
  * @returns {Order}
@@ -95,6 +101,7 @@ function orderOf({ account }) {
     if (!reply) throw new Error("the server cannot be reached");
     const answer = await reply.json().catch(() => ({}));
     if (!reply.ok) throw new Error(answer.error?.message ?? `the server answered ${reply.status}`);
+    if (answer.silent && method !== "GET") throw new Error(`${ofProcesses(answer.silent)} not answered, all others have done it.`);
     return answer;
   };
 }

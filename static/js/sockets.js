@@ -15,9 +15,10 @@ import { finder, sortedBy } from "./table.js";
  * @property {number} [in_flight]
  * @property {number} [keys]
  * @property {string[]} [topics]
+ * @property {string} [process]  which of several has it
  *
  * @typedef {{column: Column, descending: boolean}} Order
- * @typedef {"session" | "kind" | "identity" | "address" | "seconds" | "events" | "in_flight" | "keys" | "topics"} Column
+ * @typedef {"session" | "kind" | "identity" | "address" | "seconds" | "events" | "in_flight" | "keys" | "topics" | "process"} Column
  */
 
 const NOT_TOLD = "not told yet";
@@ -33,6 +34,7 @@ const COLUMNS = [
   { column: "in_flight", title: "In flight", isNumber: true, text: (info) => count(info.in_flight ?? 0) },
   { column: "keys", title: "Keys", isNumber: true, text: (info) => count(info.keys ?? 0) },
   { column: "topics", title: "Topics", text: (info) => (info.topics ?? []).join(", ") },
+  { column: "process", title: "Process", text: (info) => info.process ?? "" },
 ];
 
 /**
@@ -44,12 +46,14 @@ const COLUMNS = [
 export function arranged(sessions, filter, { column, descending }) {
   const isFound = finder(filter);
   const found = sessions.filter((info) => {
-    return isFound([info.session, info.kind, info.identity ?? NOT_TOLD, info.address, ...(info.topics ?? [])]);
+    const { session, kind, identity, address, topics, process } = info;
+    return isFound([session, kind, identity ?? NOT_TOLD, address, ...(topics ?? []), process ?? ""]);
   });
   const valueOf = (/** @type {SessionInfo} */ info) => {
     const value = info[column];
     if (column === "topics") return info.topics?.join(", ") ?? "";
-    return typeof value === "string" || typeof value === "number" ? value : column === "identity" ? "" : 0;
+    if (typeof value === "string" || typeof value === "number") return value;
+    return column === "identity" || column === "process" ? "" : 0;
   };
   return sortedBy(found, valueOf, descending, (info) => info.session);
 }
@@ -93,6 +97,7 @@ export function buildSockets(isMine, close) {
   function draw() {
     const focused = document.activeElement;
     const listed = arranged(all, filter, order);
+    element.classList.toggle("alone", !all.some(({ process }) => process));
     rows = new Map(listed.map((info) => [info.session, rows.get(info.session) ?? new Row(close)]));
     let at = 0;
     for (const info of listed) {

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
 from .browser import WITHIN, http_address, open_page, running_browser
 from .client import open_stream
+from .conftest import StartServer
 from .dashboard import is_live
 from .process import Server
+from .test_processes import streams_to_each
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +54,12 @@ def test_sockets_are_listed_as_they_come_and_go(browser: Browser, server: Server
             receive(stream)
             row = sockets(page).filter(has_text="adder")
             expect(row.locator("td").nth(5)).to_have_text("1")
-            session, kind, identity, address, age, events, in_flight, count, topics, _ = of_row(page, "adder")
-            assert (kind, identity, address, topics) == ("stream", "adder", "127.0.0.1", "")
+            session, kind, identity, address, age, events, in_flight, count, topics, process, _ = of_row(page, "adder")
+            assert (kind, identity, address, topics, process) == ("stream", "adder", "127.0.0.1", "", "")
             assert (events, in_flight, count) == ("1", "0", "1")
             assert re.fullmatch(r"\d+ s", age)
             assert session
+            expect(page.get_by_role("columnheader", name="Process")).to_have_count(0)
             expect(sockets(page).filter(has_text="not told yet")).to_have_count(1)
             expect(page.locator(".sockets .head [role=status]")).to_have_text("3")
         expect(sockets(page)).to_have_count(1)
@@ -136,3 +139,34 @@ def test_an_open_server_has_the_view_for_everybody(browser: Browser, zoo: Server
         expect(sockets(page).filter(has_text="stream")).to_contain_text("anonymous", timeout=WITHIN)
         expect(sockets(page).filter(has_text="this page")).to_have_count(1)
         expect(page.get_by_role("button", name="Drain double")).to_be_visible()
+
+
+def test_sockets_of_all_processes_are_listed_and_closed(browser: Browser, start_server: StartServer) -> None:
+    two = start_server("--processes", "2")
+    with (
+        streams_to_each(two, "/v1/models/double/stream") as streams,
+        open_page(browser, http_address(two), "/#admin") as page,
+    ):
+        shown = sockets(page).filter(has_text="stream").locator("td:nth-child(10)")
+        expect(page.get_by_role("columnheader", name="Process")).to_be_visible(timeout=WITHIN)
+        assert set(shown.all_text_contents()) == {"1", "2"}
+        for prefix, stream in streams.items():
+            sockets(page).filter(has_text=f"{prefix}-").filter(has_text="stream").first.get_by_role("button").click()
+            page.get_by_role("alertdialog").get_by_role("button", name="Close it").click()
+            assert stream.close_code() == 4010
+
+
+def test_processes_that_did_not_answer_are_told_of(browser: Browser, server: Server, keys: Keys) -> None:
+    def fall_silent(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "silent": 2})
+
+    with admin_page(browser, server, keys) as page:
+        page.route("**/v1/admin/**", fall_silent)
+        told = "2 processes have not answered"
+        expect(page.get_by_text(f"{told}: sockets that are there are missing here.")).to_be_visible()
+        page.get_by_label("Log level").select_option("warning")
+        expect(page.get_by_role("alert")).to_have_text(f"{told}, all others have done it.")
+        page.unroute("**/v1/admin/**")
+        expect(page.get_by_text(told).first).to_be_visible()
+        page.get_by_label("Log level").select_option("info")
+        expect(page.get_by_text(told)).to_have_count(0)
