@@ -38,6 +38,7 @@ from pipeline.pulse import Pulse
 from pipeline.pulse_messages import Stats
 from pipeline.queue_memory import QueueMemory
 from pipeline.settings import Settings, read_settings, unknown_variables
+from pipeline.standing import Standing
 from pipeline.stats import ServerStats
 from pipeline.supervisor import REFUSED
 from pipeline.topics import STATS
@@ -94,7 +95,8 @@ class Server:
         self.hub.on_stats = lambda is_watched: self.pulse.start() if is_watched else self.pulse.stop()
         nodes = None if self.cluster is None else self.cluster.backbone.nodes
         self.access = Access.from_settings(settings, nodes, link)
-        execute = Executor(self.heartbeat, None if settings.role == "worker" else self.repository)
+        standing = Standing()
+        execute = Executor(self.heartbeat, None if settings.role == "worker" else self.repository, standing)
         others = self.cluster.orders if self.cluster is not None else link or Alone()
         sessions = itertools.count(1)
         prefix = os.urandom(4).hex()
@@ -108,7 +110,7 @@ class Server:
             self.pulse,
             self.desk.recent,
             Gate(settings, self.access),
-            Operators(execute, others, settings.drain_seconds),
+            Operators(execute, others, standing, settings.drain_seconds),
             new_session_id=lambda: f"{prefix}-{next(sessions)}",
             scrape=None if link is None else link.scrape,
         )

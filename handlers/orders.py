@@ -1,5 +1,6 @@
 """What operators order, carried out in this process."""
 
+import contextlib
 import logging
 from typing import Final
 
@@ -17,6 +18,7 @@ from pipeline.orders import (
     ResumeModel,
     SetLogLevel,
 )
+from pipeline.standing import Mark, Standing
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,15 @@ _UNKNOWN: Final = Did(False)
 class Executor:
     """Closes this process's sockets, drains its models and sets its log level, by whoever's order."""
 
-    def __init__(self, heartbeat: Heartbeat, models: Catalogue | None) -> None:
-        """`models` are those that clients send events to: a worker has none, since it answers what gateways took."""
+    def __init__(self, heartbeat: Heartbeat, models: Catalogue | None, standing: Standing) -> None:
+        """`models` are those that clients send events to: a worker has none, since it answers what gateways took.
+
+        They follow what is `standing`, whoever it was told of.
+        """
         self._heartbeat = heartbeat
         self._models = models
+        self._standing = standing
+        standing.follow = self._follow
 
     async def __call__(self, order: Order) -> Result:
         """Return what came of it; of a drain once all that the model had taken is answered."""
@@ -38,10 +45,10 @@ class Executor:
                 return self._list(identity, limit)
             case CloseSession(session=session):
                 return self._close(session, order.by)
-            case DrainModel(model=model):
-                return await self._drain(model, order.by)
-            case ResumeModel(model=model):
-                return self._resume(model, order.by)
+            case DrainModel(model=model, at=at):
+                return await self._mark(model, Mark(at, True, order.by))
+            case ResumeModel(model=model, at=at):
+                return await self._mark(model, Mark(at, False, order.by))
             case SetLogLevel(level=level):
                 logging.getLogger().setLevel(level.upper())
                 log.warning("%s sets the log level to %s", order.by, level)
@@ -61,23 +68,31 @@ class Executor:
                 return Did(True)
         return _UNKNOWN
 
-    async def _drain(self, model: str, by: str) -> Did:
+    async def _mark(self, model: str, mark: Mark) -> Did:
+        """Drain a model or resume it, unless a newer order said otherwise."""
         if self._models is None:
             return _UNKNOWN
         try:
             self._models.versions(model)
-            log.warning("%s drains model %s", by, model)
-            await self._models.hold_back(model)
+            self._standing.note(model, mark)
+            self._bring_in_line(model)
+            if self._models.is_held(model):
+                await self._models.settled(model)
         except UnknownModel:
             return _UNKNOWN
         return Did(True)
 
-    def _resume(self, model: str, by: str) -> Did:
-        if self._models is None:
-            return _UNKNOWN
-        try:
+    def _follow(self) -> None:
+        for model in self._standing.marks:
+            with contextlib.suppress(UnknownModel):  # it may come
+                self._bring_in_line(model)
+
+    def _bring_in_line(self, model: str) -> None:
+        mark = self._standing.marks[model]
+        if self._models is None or self._models.is_held(model) == mark.is_drained:
+            return
+        log.warning("%s %s model %s", mark.by, "drains" if mark.is_drained else "resumes", model)
+        if mark.is_drained:
+            self._models.hold_back(model)
+        else:
             self._models.resume(model)
-        except UnknownModel:
-            return _UNKNOWN
-        log.warning("%s resumes model %s", by, model)
-        return Did(True)

@@ -68,11 +68,17 @@ class Catalogue:
         """Serve a model no more until `load` names it. Raises as `load` does."""
         raise NotImplementedError
 
-    async def hold_back(self, name: str) -> None:
-        """Let a model take no further rows; return when all that it had taken is answered. Raises `UnknownModel`."""
-        versions = self._versions_of(name)
-        versions.hold_back(is_held=True)
-        for model in versions.ready.values():
+    def is_held(self, name: str) -> bool:
+        """Return whether a model is held back. Raises `UnknownModel`."""
+        return self._versions_of(name).is_held
+
+    def hold_back(self, name: str) -> None:
+        """Let a model take no further rows. Raises `UnknownModel`."""
+        self._versions_of(name).hold_back(is_held=True)
+
+    async def settled(self, name: str) -> None:
+        """Wait until all that a model has taken is answered. Raises `UnknownModel`."""
+        for model in list(self._versions_of(name).ready.values()):
             await model.engine.drained()
 
     def resume(self, name: str) -> None:

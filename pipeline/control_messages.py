@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.merged_metrics import Family
+from pipeline.standing import Mark
 
 HEADER: Final = 4  # bytes before each message: its length
 
@@ -101,6 +102,12 @@ class Obeyed(Struct, tag=True, array_like=True):
     result: bytes
 
 
+class Marked(Struct, tag=True, array_like=True):
+    """Either way: the last orders for models that the sender knows of."""
+
+    marks: dict[str, Mark]
+
+
 class Drain(Struct, tag=True, array_like=True):
     """To a process: end, as SIGTERM does it."""
 
@@ -119,6 +126,7 @@ Message = (
     | PassedOn
     | Obey
     | Obeyed
+    | Marked
     | Drain
 )
 

@@ -12,6 +12,7 @@ from pipeline.control_messages import (
     SEAT,
     Drain,
     KeepTicket,
+    Marked,
     Message,
     Obey,
     Obeyed,
@@ -33,6 +34,7 @@ from pipeline.control_messages import (
 from pipeline.errors import Overloaded, ShuttingDown
 from pipeline.merged_metrics import Family
 from pipeline.orders import Answers, ForeignOrder, Obedience, deaf
+from pipeline.standing import Standing
 
 ANSWER_SECONDS: Final = 2.0  # the parent waits for the other processes for less
 MOST_SCRAPES: Final = 16  # at the same time: each costs every process
@@ -76,8 +78,9 @@ class ParentLink:
     def __init__(self, wire: Wire, drain: Callable[[], None], name: str = "") -> None:
         """`drain` is called when the parent says so, and when it is gone; `name`: the process's among its siblings."""
         self.name = name
-        self.obey: Obedience = deaf
         self._wire = wire
+        self._obedience: Obedience = deaf
+        self._standing = Standing()
         self._drain = drain
         self._tell: Callable[[], list[Family]] = list
         self._answers: dict[int, asyncio.Future[Any]] = {}  # what is asked, by number
@@ -130,6 +133,11 @@ class ParentLink:
         answer: Ticket = await self._ask(lambda number: TakeTicket(number, digest))
         return answer.record if answer.is_there else None
 
+    def serve(self, obey: Obedience, standing: Standing) -> None:
+        """Carry out from now on what siblings order, and share with them what stands."""
+        self._obedience, self._standing = obey, standing
+        standing.on_change = lambda: self._wire.send(Marked(standing.marks))
+
     async def order(self, order: bytes, wait: float) -> Answers:
         """Have all siblings that are ready carry out an order, as `Others` says."""
         try:
@@ -170,6 +178,9 @@ class ParentLink:
                     task = asyncio.create_task(self._obey(message))
                     self._obeying.add(task)
                     task.add_done_callback(self._obeying.discard)
+                case Marked(marks=marks):
+                    self._standing.merge(marks)
+                    self._standing.follow()
                 case Scraped(number=number) | Ticket(number=number) | PassedOn(number=number):
                     if (future := self._answers.get(number)) is not None and not future.done():
                         future.set_result(message)
@@ -183,7 +194,7 @@ class ParentLink:
 
     async def _obey(self, message: Obey) -> None:
         try:
-            result = await self.obey(message.order, message.wait)
+            result = await self._obedience(message.order, message.wait)
         except ForeignOrder:
             result = b""
         self._wire.send(Obeyed(message.number, result))

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from pipeline.admin_messages import Done, Sessions
 from pipeline.errors import Overloaded
@@ -14,16 +15,16 @@ from pipeline.orders import (
     ForeignOrder,
     Obedience,
     Order,
-    Others,
     Result,
+    ResumeModel,
     Task,
-    deaf,
     decode_order,
     decode_result,
     encode_order,
     encode_result,
     merge,
 )
+from pipeline.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,30 @@ MOST_ORDERS: Final = 16  # at the same time: each costs every process
 Execute = Callable[[Order], Awaitable[Result]]
 
 
+class Others(Protocol):
+    """The way to the other processes of the same server, and theirs to this one."""
+
+    @property
+    def name(self) -> str:
+        """The name of this process among them; empty where there are no others."""
+
+    def serve(self, obey: Obedience, standing: Standing) -> None:
+        """Carry out from now on what they order, and share with them what stands."""
+
+    async def order(self, order: bytes, wait: float) -> Answers:
+        """Have all others carry out an encoded order, and wait for their results at most `wait` seconds.
+
+        Who cannot be reached counts as silent; one, where it is not known how many there are.
+        """
+
+
 class Alone:
     """The way to the others of a process that has none."""
 
     name = ""
 
-    def __init__(self) -> None:
-        self.obey: Obedience = deaf
+    def serve(self, obey: Obedience, standing: Standing) -> None:
+        """Ignore both: nobody orders anything."""
 
     async def order(self, order: bytes, wait: float) -> Answers:
         """Return that nobody was asked."""
@@ -50,13 +68,14 @@ class Alone:
 class Operators:
     """Carries out orders here and has the others do the same; all methods belong to the loop's thread."""
 
-    def __init__(self, execute: Execute, others: Others, drain_seconds: float) -> None:
+    def __init__(self, execute: Execute, others: Others, standing: Standing, drain_seconds: float) -> None:
         """`execute` carries out an order in this process; `drain_seconds`: that a drain may take."""
         self._execute = execute
+        self._standing = standing
         self._others = others
         self._drain_seconds = drain_seconds
         self._under_way = 0
-        others.obey = self.obey
+        others.serve(self.obey, standing)
 
     def __repr__(self) -> str:
         return f"<Operators {self._others!r} under_way={self._under_way}>"
@@ -68,6 +87,8 @@ class Operators:
         """
         if self._under_way >= MOST_ORDERS:
             raise Overloaded(f"more than {MOST_ORDERS} orders at the same time")
+        if isinstance(task, DrainModel | ResumeModel):
+            task.at = self._standing.next(time.time())
         order = Order(by, task)
         wait = max(self._drain_seconds, ANSWER_SECONDS) if isinstance(task, DrainModel) else ANSWER_SECONDS
         self._under_way += 1

@@ -10,12 +10,12 @@ from pipeline.backbone import Backbone, BackboneDown, BackboneFull, Receive
 from pipeline.order_letters import FORMAT, Call, Reply, decode_call, decode_reply, encode
 from pipeline.orders import Answers, ForeignOrder, Obedience, deaf
 from pipeline.persistence import persist
+from pipeline.standing import Standing, decode_card, encode_card
 
 log = logging.getLogger(__name__)
 
 CHANNEL: Final = "orders"
 KIND: Final = "obedient"
-CARD: Final = str(FORMAT).encode()
 ANNOUNCE_EVERY: Final = 1.0  # seconds
 TTL: Final = 5.0  # seconds after which nobody waits any more for one that says nothing
 MOST_OBEYED: Final = 64  # orders of others at the same time; further ones are not answered
@@ -25,16 +25,17 @@ PARTING: Final = 1.0  # seconds that saying goodbye may take
 class OrderChannel:
     """One process among those that obey the same orders.
 
-    Each shows that it is there, so that whoever passes an order on knows whose results to wait for. These come over a
-    channel that is open for that order alone.
+    Each shows a card: so whoever passes an order on knows whose results to wait for, and whoever starts later or has
+    missed an order learns from it what stands. Results come over a channel that is open for one order alone.
     """
 
     def __init__(self, backbone: Backbone, name: str, *, every: float = ANNOUNCE_EVERY, ttl: float = TTL) -> None:
         """`name` is its own among all; it shows itself `every` so many seconds, and is gone after `ttl` without."""
         self.name = name
-        self.obey: Obedience = deaf
         self.foreign = 0  # orders and results that are none of ours
         self._backbone = backbone
+        self._obedience: Obedience = deaf
+        self._standing = Standing()
         self._every = every
         self._ttl = ttl
         self._others: set[str] = set()  # that were there last
@@ -45,6 +46,10 @@ class OrderChannel:
 
     def __repr__(self) -> str:
         return f"<OrderChannel {self.name} others={len(self._others)} obeying={len(self._obeying)}>"
+
+    def serve(self, obey: Obedience, standing: Standing) -> None:
+        """Carry out from now on what others order, and share with them what stands."""
+        self._obedience, self._standing = obey, standing
 
     def start(self) -> None:
         """Begin to obey, and to be waited for."""
@@ -83,11 +88,18 @@ class OrderChannel:
         return Answers(collected.results, collected.silent)
 
     async def _look(self) -> None:
-        self._others = (await self._backbone.members(KIND)).keys() - {self.name}
+        cards = await self._backbone.members(KIND)
+        self._others = cards.keys() - {self.name}
+        for name in self._others:
+            try:
+                self._standing.merge(decode_card(cards[name]))
+            except ForeignOrder as error:
+                self._count_foreign(error)
+        self._standing.follow()
 
     async def _show(self) -> None:
         await self._hears.wait()
-        await self._backbone.announce(KIND, self.name, CARD, self._ttl)
+        await self._backbone.announce(KIND, self.name, encode_card(self._standing.marks), self._ttl)
         await self._look()
         await asyncio.sleep(self._every)
 
@@ -109,7 +121,7 @@ class OrderChannel:
 
     async def _answer(self, call: Call) -> None:
         try:
-            result = await self.obey(call.order, call.wait)
+            result = await self._obedience(call.order, call.wait)
         except ForeignOrder as error:
             self._count_foreign(error)
             return

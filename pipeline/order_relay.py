@@ -2,15 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from pipeline.control_messages import Obey
+from pipeline.control_messages import Marked, Obey
 from pipeline.orders import Answers
+from pipeline.standing import Mark, Standing
 
 MOST_OWED: Final = 64  # orders that a process has not answered; one that hangs is sent no more
 
-Send = Callable[[Obey], None]
+Send = Callable[[Obey | Marked], None]
 
 
 class OrderRelay:
@@ -19,6 +20,7 @@ class OrderRelay:
     def __init__(self) -> None:
         self._sends: dict[str, Send] = {}
         self._owed: dict[str, dict[int, asyncio.Future[bytes]]] = {}
+        self._standing = Standing()
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
@@ -26,9 +28,11 @@ class OrderRelay:
         return f"<OrderRelay owed={owed}>"
 
     def join(self, name: str, send: Send) -> None:
-        """Take note that a process can be given orders."""
+        """Take note that a process can be given orders, and tell it of those that stand."""
         self._sends[name] = send
         self._owed[name] = {}
+        if self._standing.marks:
+            send(Marked(self._standing.marks))
 
     def leave(self, name: str) -> None:
         """Take note that a process has ended: what it owes will not come."""
@@ -41,6 +45,13 @@ class OrderRelay:
         future = self._owed.get(name, {}).pop(number, None)
         if future is not None and not future.done():
             future.set_result(result)
+
+    def mark(self, name: str, marks: Mapping[str, Mark]) -> None:
+        """Take what stands as a process knows it, and tell the others where it is news."""
+        if self._standing.merge(marks):
+            for other, send in self._sends.items():
+                if other != name:
+                    send(Marked(self._standing.marks))
 
     async def pass_on(self, asker: str, order: bytes, wait: float) -> Answers:
         """Send an order to all but the one that asks, and wait for their results up to `wait` seconds."""

@@ -1,7 +1,7 @@
 """What operators order of all processes of a server, and how the results of all become one answer."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Final, NamedTuple, Protocol
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -30,15 +30,17 @@ class CloseSession(Struct, tag="close", forbid_unknown_fields=True):
 
 
 class DrainModel(Struct, tag="drain", forbid_unknown_fields=True):
-    """Take no more events for a model, and answer those that were taken."""
+    """Take no more events for a model, and answer those that were taken; `at` is the time of its `Mark`."""
 
     model: Text
+    at: Count = 0
 
 
 class ResumeModel(Struct, tag="resume", forbid_unknown_fields=True):
     """Take events for it again."""
 
     model: Text
+    at: Count = 0
 
 
 class SetLogLevel(Struct, tag="level", forbid_unknown_fields=True):
@@ -86,24 +88,9 @@ class Answers(NamedTuple):
     silent: int
 
 
-#: Carries out an encoded order; returns the encoded result, or nothing where it is not done in so many seconds.
+#: Carries out an encoded order; returns the encoded result, or nothing where it is not done in so many seconds. Raises
+#: `ForeignOrder`.
 Obedience = Callable[[bytes, float], Awaitable[bytes]]
-
-
-class Others(Protocol):
-    """The way to the other processes of the same server, and theirs to this one."""
-
-    obey: Obedience  # carries out what comes from them; raises `ForeignOrder`
-
-    @property
-    def name(self) -> str:
-        """The name of this process among them; empty where there are no others."""
-
-    async def order(self, order: bytes, wait: float) -> Answers:
-        """Have all others carry out an encoded order, and wait for their results at most `wait` seconds.
-
-        Who cannot be reached counts as silent; one, where it is not known how many there are.
-        """
 
 
 async def deaf(order: bytes, wait: float) -> bytes:

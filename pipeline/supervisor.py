@@ -15,6 +15,7 @@ from pipeline.control_messages import (
     SEAT,
     Drain,
     KeepTicket,
+    Marked,
     Obeyed,
     PassedOn,
     PassOn,
@@ -225,6 +226,8 @@ class Supervisor:
                     child.wire.send(Ticket(number, kept is not None, kept or b""))
                 case Obeyed(number=number, result=result):
                     self._orders.take(child.name, number, result)
+                case Marked(marks=marks):
+                    self._orders.mark(child.name, marks)
                 case Scrape():
                     self._begin(self._answer(child.wire, message))
                 case PassOn():

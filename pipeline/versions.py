@@ -23,7 +23,7 @@ class Versions:
         self.tried: dict[str, Fingerprint] = {}  # what was loaded, or failed to
         self.labels: dict[str, str] = {}
         self._routes = Routes(name)
-        self._is_held = False
+        self.is_held = False  # by an operator
 
     def __repr__(self) -> str:
         return f"<Versions {self.name} ready={sorted(self.ready, key=int)} broken={sorted(self.reasons, key=int)}>"
@@ -35,7 +35,7 @@ class Versions:
 
     def find(self, version: str | None) -> ServedModel | None:
         """Return what serves a version, a label, or None: the newest; None where nothing does."""
-        if self._is_held:
+        if self.is_held:
             return None
         return self.newest if version is None else self.ready.get(self.labels.get(version, version))
 
@@ -49,7 +49,7 @@ class Versions:
 
     def hold_back(self, *, is_held: bool) -> None:
         """Let nothing serve requests, by an operator's order, or let it serve again."""
-        self._is_held = is_held
+        self.is_held = is_held
         self.publish()
 
     def publish(self) -> None:
@@ -116,7 +116,7 @@ class Versions:
         """Return state and reason; no state where a version only lies on the disk."""
         reason = self.reasons.get(version)
         if version in self.ready:
-            return ("unavailable", "drained by an operator") if self._is_held else ("ready", reason)
+            return ("unavailable", "drained by an operator") if self.is_held else ("ready", reason)
         if version in self.loading:
             return "loading", None
         if reason is not None:
@@ -133,7 +133,7 @@ class Versions:
         what = f"model {self.name!r}" if version is None else f"version {version[:100]} of {self.name!r}"
         numbers = known if number is None else [number] if number in known else []
         states = dict(map(self._state, numbers))
-        if self._is_held and (version is None or number in known):
+        if self.is_held and (version is None or number in known):
             error = ModelUnavailable(f"{what} is drained by an operator")
         elif "loading" in states:
             error = ModelUnavailable(f"{what} is being loaded")

@@ -90,6 +90,7 @@ PURE = [
             "share_rules",
             "shares",
             "slo",
+            "standing",
             "stats",
             "stream",
             "streams",

@@ -18,12 +18,14 @@ from pipeline.orders import (
     ListSessions,
     Obedience,
     Order,
+    ResumeModel,
     SetLogLevel,
     deaf,
     decode_result,
     encode_order,
     encode_result,
 )
+from pipeline.standing import Mark, Standing
 
 from .order_parts import Process, until
 
@@ -37,6 +39,9 @@ class Scripted:
         self.obey: Obedience = deaf
         self.answers = answers
         self.waits: list[float] = []
+
+    def serve(self, obey: Obedience, standing: Standing) -> None:
+        self.obey = obey
 
     async def order(self, order: bytes, wait: float) -> Answers:
         self.waits.append(wait)
@@ -113,3 +118,15 @@ async def test_no_more_than_some_orders_are_given_at_the_same_time(caplog: pytes
     process.drained.set()
     assert await asyncio.gather(*drains) == [Done(True)] * MOST_ORDERS
     assert await process.order("root", SetLogLevel("info")) == Done(True)
+
+
+async def test_each_order_for_a_model_is_later_than_all_that_are_known() -> None:
+    process = Process(Alone(), "a")
+    process.drained.set()
+    process.standing.merge({"other": Mark(1 << 50, True, "from a host whose clock is ahead")})
+    await process.order("root", DrainModel("m"))
+    drained = process.standing.marks["m"]
+    await process.order("ops", ResumeModel("m"))
+    resumed = process.standing.marks["m"]
+    assert (drained.at, resumed.at) == ((1 << 50) + 1, (1 << 50) + 2)
+    assert (drained.by, resumed.by, resumed.is_drained) == ("root", "ops", False)

@@ -25,6 +25,7 @@ from pipeline.orders import (
     ForeignOrder,
     ListSessions,
     Order,
+    ResumeModel,
     Task,
     encode_order,
     encode_result,
@@ -61,7 +62,7 @@ class Member:
             await asyncio.Event().wait()
             return order
 
-        self.channel.obey = obey
+        self.channel.serve(obey, self.process.standing)
 
 
 @asynccontextmanager
@@ -77,6 +78,19 @@ async def members(opened: Opener, names: str, **options: float) -> AsyncIterator
         await until(lambda: all(member.channel._hears.is_set() for member in started))
         await until(lambda: all(len(member.channel._others) == len(names) - 1 for member in started))
         yield started
+
+
+@asynccontextmanager
+async def members_beside(opened: Opener, name: str) -> AsyncIterator[Member]:
+    """Run one more process."""
+    async with opened() as backbone:
+        member = Member(backbone, name)
+        member.process.drained.set()
+        member.channel.start()
+        try:
+            yield member
+        finally:
+            await member.channel.stop()
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +189,38 @@ async def test_where_the_backbone_is_out_of_reach_at_least_one_is_silent() -> No
         backbone.go_down()
         assert await first.order("root", CloseSession("socket of a")) == Done(True, 2)
         backbone.come_back()
+
+
+async def test_who_starts_later_learns_what_is_drained(opened: Opener) -> None:
+    async with members(opened, "ab") as (first, second):
+        for member in (first, second):
+            member.process.drained.set()
+        await first.order("root", DrainModel("m"))
+        async with members_beside(opened, "c") as late:
+            await until(lambda: late.process.held == {"m"})
+            assert late.process.followed > 0
+            assert late.process.orders == []
+            assert late.process.standing.marks["m"].by == "root"
+            await late.order("root", ResumeModel("m"))
+            assert (first.process.held, second.process.held) == (set(), set())
+
+
+async def test_who_has_missed_an_order_catches_up(opened: Opener) -> None:
+    async with members(opened, "ab") as (first, second):
+        first.process.drained.set()
+        second.falls_silent()
+        assert await first.order("root", DrainModel("m")) == Done(True, 1)
+        await until(lambda: second.process.held == {"m"})
+        assert await first.order("root", ResumeModel("m")) == Done(True, 1)
+        await until(lambda: second.process.held == set())
+
+
+async def test_foreign_cards_are_counted_and_their_owners_waited_for(opened: Opener) -> None:
+    async with opened() as stranger, members(opened, "a") as (only,):
+        await stranger.announce(KIND, "z", b"\xc1", 60.0)
+        await until(lambda: only.channel.foreign)
+        assert await only.channel.order(b"order", 0.1) == Answers({}, 1)
+        assert only.process.held == set()
 
 
 async def test_foreign_letters_are_counted_and_nothing_comes_of_them(opened: Opener) -> None:

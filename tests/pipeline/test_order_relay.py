@@ -9,11 +9,11 @@ import pytest
 
 from pipeline import control_wire
 from pipeline.admin_messages import Done, Sessions
-from pipeline.control_messages import Message, Obey, Obeyed, PassedOn, PassOn, Seat
+from pipeline.control_messages import Marked, Message, Obey, Obeyed, PassedOn, PassOn, Seat
 from pipeline.control_wire import ParentLink, Wire
 from pipeline.errors import Overloaded
 from pipeline.order_relay import MOST_OWED, OrderRelay
-from pipeline.orders import Answers, CloseSession, DrainModel, ListSessions
+from pipeline.orders import Answers, CloseSession, DrainModel, ListSessions, ResumeModel
 
 from .order_parts import Process, until
 
@@ -43,6 +43,8 @@ class Sibling:
             match message:
                 case Obeyed(number=number, result=result):
                     self._relay.take(self.name, number, result)
+                case Marked(marks=marks):
+                    self._relay.mark(self.name, marks)
                 case PassOn():
                     self._tasks.append(asyncio.create_task(self._pass_on(message)))
 
@@ -55,14 +57,16 @@ class Sibling:
 async def siblings(count: int) -> AsyncIterator[list[Sibling]]:
     relay = OrderRelay()
     async with AsyncExitStack() as stack:
-        started = []
-        for number in range(1, count + 1):
-            ours, theirs = socket.socketpair()
-            link = await ParentLink.of(Seat(number, 80, theirs.detach()), lambda: None)
-            sibling = Sibling(number, link, await Wire.over(ours), relay)
-            stack.push_async_callback(sibling.close)
-            started.append(sibling)
-        yield started
+        yield [await born(number, relay, stack) for number in range(1, count + 1)]
+
+
+async def born(number: int, relay: OrderRelay, stack: AsyncExitStack) -> Sibling:
+    ours, theirs = socket.socketpair()
+    link = await ParentLink.of(Seat(number, 80, theirs.detach()), lambda: None)
+    sibling = Sibling(number, link, await Wire.over(ours), relay)
+    sibling.process.drained.set()
+    stack.push_async_callback(sibling.close)
+    return sibling
 
 
 async def test_an_order_reaches_all_whoever_is_asked() -> None:
@@ -80,8 +84,8 @@ async def test_an_order_reaches_all_whoever_is_asked() -> None:
 
 async def test_a_drain_is_answered_when_all_are_done() -> None:
     async with siblings(2) as (first, second):
+        second.process.drained.clear()
         drain = asyncio.create_task(first.order("root", DrainModel("m")))
-        first.process.drained.set()
         await until(lambda: second.process.orders)
         assert isinstance(await first.order("root", ListSessions(None, 10)), Sessions), "others go on meanwhile"
         assert not drain.done()
@@ -91,7 +95,7 @@ async def test_a_drain_is_answered_when_all_are_done() -> None:
 
 async def test_one_that_ends_meanwhile_is_silent_at_once() -> None:
     async with siblings(2) as (first, second):
-        first.process.drained.set()
+        second.process.drained.clear()
         drain = asyncio.create_task(first.order("root", DrainModel("m")))
         await until(lambda: second.process.orders)
         await second.close()
@@ -112,7 +116,7 @@ async def test_one_that_is_not_done_in_time_is_silent() -> None:
 
 async def test_an_empty_result_is_none() -> None:
     relay = OrderRelay()
-    relay.join("1", lambda message: relay.take("1", message.number, b""))
+    relay.join("1", lambda message: relay.take("1", 1, b""))
     assert await relay.pass_on("2", b"order", 60.0) == Answers({}, 1)
 
 
@@ -148,3 +152,27 @@ async def test_what_is_no_order_is_answered_with_nothing() -> None:
         relay = only._relay
         assert await relay.pass_on("2", b"nonsense", 5.0) == Answers({}, 1)
         assert only.process.orders == []
+
+
+async def test_who_starts_later_learns_what_is_drained() -> None:
+    async with AsyncExitStack() as stack:
+        relay = OrderRelay()
+        first = await born(1, relay, stack)
+        await first.order("root", DrainModel("m"))
+        second = await born(2, relay, stack)
+        await until(lambda: second.process.held == {"m"} and second.process.followed)
+        assert second.process.orders == []
+        await second.order("root", ResumeModel("m"))
+        assert first.process.held == set()
+        await second.close()
+        again = await born(2, relay, stack)
+        await until(lambda: again.process.followed)
+        assert again.process.held == set()
+
+
+async def test_who_has_missed_an_order_catches_up() -> None:
+    async with siblings(2) as (first, second):
+        second._relay._owed["2"] = dict.fromkeys(range(MOST_OWED), asyncio.get_running_loop().create_future())
+        assert await first.order("root", DrainModel("m")) == Done(True, 1)
+        await until(lambda: second.process.held == {"m"})
+        assert second.process.orders == []

@@ -14,12 +14,13 @@ from .conftest import StartServer
 from .metrics import Metrics
 from .process import Server, until
 from .test_drain import LONG, SLOW, STUCK
-from .test_processes import DOUBLE, MANY, PREDICT, ROW, processes_of, streams_to_each
+from .test_processes import DOUBLE, MANY, PREDICT, ROW, WITHIN, all_ready, processes_of, streams_to_each
 
 SESSIONS: Final = "/v1/admin/sessions"
 LEVEL: Final = "/v1/admin/log-level"
 TURNS: Final = 12  # requests, of which each of two processes gets some
 UNAVAILABLE: Final = 503
+PATIENCE: Final = 20.0  # seconds; a drain takes up to `drain_seconds`
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def two(start_server: StartServer) -> Server:
 
 def order(server: Server, method: str, path: str, body: Any = None) -> Reply:
     with Http(server) as http:
+        http.connection.timeout = PATIENCE
         return http.request(method, path, None if body is None else json.dumps(body))
 
 
@@ -122,6 +124,18 @@ def test_a_drain_that_takes_too_long_says_so(start_server: StartServer) -> None:
             began = time.monotonic()
             assert order(two, "POST", "/v1/admin/models/slow/drain").json == {"done": True, "silent": 1}
             assert time.monotonic() - began < TIMEOUT
+
+
+def test_a_process_that_comes_back_knows_what_is_drained(start_server: StartServer) -> None:
+    two = start_server("--processes", "2", allowed=r"was ended by signal 9")
+    assert order(two, "POST", "/v1/admin/models/double/drain").json == {"done": True}
+    victim = processes_of(two)[0]
+    victim.kill()
+    psutil.wait_procs([victim], TIMEOUT)
+    until(lambda: Metrics(two)("process_restarts_total") == 1 and all_ready(two), WITHIN)
+    assert {post(two, PREDICT, {"data": ROW}).status for _ in range(TURNS)} == {UNAVAILABLE}
+    assert order(two, "POST", "/v1/admin/models/double/resume").json == {"done": True}
+    assert {post(two, PREDICT, {"data": ROW}).status for _ in range(TURNS)} == {200}
 
 
 def test_the_log_level_is_set_everywhere(two: Server) -> None:

@@ -82,6 +82,17 @@ def test_a_model_is_drained_at_all_gateways_and_its_worker_answers_what_they_too
         assert "drains model" not in worker.log
 
 
+def test_a_gateway_that_starts_later_knows_what_is_drained(cluster: Cluster) -> None:
+    assert order(cluster.gateways[0], "POST", "/v1/admin/models/double/drain").json == {"done": True}
+    cluster.start(gateways=1)
+    late = cluster.gateways[-1]
+    until(lambda: post(late, PREDICT, {"data": ROW}).status == UNAVAILABLE, FORGOTTEN)
+    assert get(late, "/v1/models/double").json["reason"] == "drained by an operator"
+    assert order(late, "POST", "/v1/admin/models/double/resume").json == {"done": True}
+    assert {post(gateway, PREDICT, {"data": ROW}).status for gateway in cluster.gateways} == {200}
+    cluster.stop(late)
+
+
 @pytest.mark.parametrize("asked", ["gateway", "worker"])
 def test_the_log_level_is_set_everywhere(cluster: Cluster, asked: str) -> None:
     server = cluster.gateways[0] if asked == "gateway" else cluster.workers[0]
@@ -103,9 +114,13 @@ def test_a_gateway_that_hangs_is_told_and_the_rest_obeys_in_bounded_time(cluster
             assert order(one, "DELETE", f"{SESSIONS}/{name}").json == {"done": True, "silent": 1}
             assert order(one, "DELETE", f"{SESSIONS}/elsewhere").status == UNAVAILABLE
             assert time.monotonic() - began < 4 * TIMEOUT
+            assert order(one, "POST", "/v1/admin/models/double/drain").json == {"done": True, "silent": 1}
         finally:
             other.process.send_signal(signal.SIGCONT)
         assert mine.close_code() == 4010
+    until(lambda: post(other, PREDICT, {"data": ROW}).status == UNAVAILABLE, FORGOTTEN)
+    until(lambda: order(one, "POST", "/v1/admin/models/double/resume").json == {"done": True}, FORGOTTEN)
+    assert post(other, PREDICT, {"data": ROW}).status == 200
     until(lambda: listed(one) == {"sessions": [], "total": 0}, FORGOTTEN)
 
 
