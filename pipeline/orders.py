@@ -141,7 +141,7 @@ def decode_result(payload: bytes) -> Result:
 
 
 def merge(task: Task, results: Mapping[str, Result], silent: int) -> Sessions | Done:
-    """Return the one answer of all processes, `silent` of which have not answered.
+    """Return the one answer of all processes, `silent` of which have not answered; nor has one that answers oddly.
 
     Raises `InferenceFailed` with what failed anywhere; `UnknownModel` or `UnknownSession` where there is none at any
     process, and `Overloaded` where there may be one at a silent one.
@@ -150,22 +150,23 @@ def merge(task: Task, results: Mapping[str, Result], silent: int) -> Sessions | 
         if isinstance(result, Failed):
             raise InferenceFailed(f"process {process}: {result.reason}" if process else result.reason)
     if isinstance(task, ListSessions):
-        return _merge_lists(task.limit, results, silent)
-    if not any(isinstance(result, Did) and result.done for result in results.values()):
+        lists = {process: result for process, result in results.items() if isinstance(result, Listed)}
+        return _merge_lists(task.limit, lists, silent + len(results) - len(lists))
+    deeds = [result for result in results.values() if isinstance(result, Did)]
+    silent += len(results) - len(deeds)
+    if not any(deed.done for deed in deeds):
         raise _nowhere(task, silent)
     return Done(True, silent)
 
 
-def _merge_lists(limit: int, results: Mapping[str, Result], silent: int) -> Sessions:
-    infos, total = [], 0
-    for process, result in results.items():
-        if isinstance(result, Listed):
-            total += result.total
-            for info in result.sessions:
-                info.process = process
-                infos.append(info)
+def _merge_lists(limit: int, lists: Mapping[str, Listed], silent: int) -> Sessions:
+    infos = []
+    for process, listed in lists.items():
+        for info in listed.sessions:
+            info.process = process
+            infos.append(info)
     infos.sort(key=lambda info: info.seconds, reverse=True)
-    return Sessions(infos[:limit], total, silent)
+    return Sessions(infos[:limit], sum(listed.total for listed in lists.values()), silent)
 
 
 def _nowhere(task: Task, silent: int) -> WaterspoutError:

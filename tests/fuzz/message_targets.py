@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pipeline import order_letters, orders, standing
 from pipeline.cluster_messages import ForeignEntry, decode_entry, decode_reply
 from pipeline.codec import JSON, MSGPACK, Codec, Refused
 from pipeline.compression import choose, compress, decompress
@@ -105,6 +106,11 @@ def between_processes(data: bytes) -> None:
         (decode_card, ForeignLetter),
         (decode_entry, ForeignEntry),
         (decode_reply, ForeignEntry),
+        (orders.decode_order, orders.ForeignOrder),
+        (orders.decode_result, orders.ForeignOrder),
+        (order_letters.decode_call, orders.ForeignOrder),
+        (order_letters.decode_reply, orders.ForeignOrder),
+        (standing.decode_card, orders.ForeignOrder),
     ):
         with contextlib.suppress(refused):
             decode(data)

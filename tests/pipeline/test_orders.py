@@ -127,6 +127,13 @@ def test_a_process_alone_has_no_name_and_what_is_complete_says_nothing_of_silenc
     assert msgspec.to_builtins(merge(SetLogLevel("info"), {"": Did(True)}, 2)) == {"done": True, "silent": 2}
 
 
+def test_a_process_that_answers_what_was_not_asked_is_silent() -> None:
+    assert merge(ListSessions(None, 5), {"1": Did(True), "2": Listed([], 3)}, 1) == Sessions([], 3, 2)
+    assert merge(CloseSession("x"), {"1": Did(True), "2": Listed([], 3)}, 0) == Done(True, 1)
+    with pytest.raises(Overloaded):
+        merge(CloseSession("x"), {"1": Did(False), "2": Listed([], 3)}, 0)
+
+
 @pytest.mark.parametrize("task", TASKS[1:], ids=repr)
 def test_what_one_has_done_is_done(task: Task) -> None:
     assert merge(task, {"1": Did(False), "2": Did(True), "3": Did(False)}, 0) == Done(True)
