@@ -8,10 +8,14 @@ from typing import Any, Final
 
 import pytest
 
+from tests.redis_server import running_redis
+
 from .client import TIMEOUT, get, open_stream, post
 from .cluster import Cluster, running_cluster, total, write_models
+from .conftest import StartServer
 from .process import Server, until
 from .test_orders import LEVEL, SESSIONS, UNAVAILABLE, order
+from .test_processes import streams_to_each
 
 DOUBLE: Final = "/v1/models/double/stream"
 PREDICT: Final = "/v1/models/double/predict"
@@ -139,3 +143,31 @@ def test_foreign_bytes_are_counted_and_nothing_comes_of_them(cluster: Cluster) -
         assert cluster.redis.command("PUBLISH", "ws:{orders}:news", payload) == len(members)
     until(lambda: total(members, "orders_foreign_total") == before + 4 * len(members))
     assert listed(cluster.gateways[0]) == {"sessions": [], "total": 0}
+
+
+def test_siblings_over_redis_are_members_and_do_each_order_once(start_server: StartServer, tmp_path: Path) -> None:
+    with running_redis(tmp_path, data=False) as redis:
+        two = start_server("--processes", "2", "--redis", redis.url, allowed="redis")
+        with streams_to_each(two, DOUBLE) as streams:
+            told = until(lambda: whole(get(two, SESSIONS).json))
+            assert told["total"] == len(told["sessions"]) >= len(streams)
+            hosts = {info["process"] for info in told["sessions"]}
+            assert len(hosts) == 2
+            assert not hosts & {"1", "2"}
+            assert order(two, "PUT", LEVEL, {"level": "warning"}).json == {"level": "warning"}
+            for number in (1, 2):
+                assert two.log.count(f"orders[{number}]: anonymous sets the log level to warning") == 1
+            redis.kill()
+            began = time.monotonic()
+            told = get(two, SESSIONS).json
+            assert told["silent"] == 1
+            assert len({info["process"] for info in told["sessions"]}) == 1
+            assert time.monotonic() - began < TIMEOUT
+            redis.start()
+            until(lambda: whole(get(two, SESSIONS).json), FORGOTTEN)
+
+
+def whole(told: Any) -> Any:
+    """Return a list where it has sockets of both processes, as soon as these know each other."""
+    is_whole = "silent" not in told and len({info["process"] for info in told["sessions"]}) == 2
+    return told if is_whole else None
