@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 CHANNEL: Final = "orders"
 KIND: Final = "obedient"
 ANNOUNCE_EVERY: Final = 1.0  # seconds
-TTL: Final = 5.0  # seconds after which nobody waits any more for one that says nothing
+TTL: Final = 15.0  # seconds after which nobody waits any more for one that says nothing: it may hang, or be gone
 MOST_OBEYED: Final = 64  # orders of others at the same time; further ones are not answered
 PARTING: Final = 1.0  # seconds that saying goodbye may take
 

@@ -20,7 +20,7 @@ from .test_processes import streams_to_each
 DOUBLE: Final = "/v1/models/double/stream"
 PREDICT: Final = "/v1/models/double/predict"
 ROW: Final = [1, 2, 3, 4]
-FORGOTTEN: Final = 15.0  # seconds within which a process that died is waited for no more, on a busy machine
+FORGOTTEN: Final = 30.0  # seconds within which a process that died is waited for no more, on a busy machine
 
 
 @pytest.fixture(scope="module")
