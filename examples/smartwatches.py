@@ -106,7 +106,7 @@ async def _converse(connection: WebSocketClientConnection, watch: Watch, board: 
     try:
         async for answer in answers(connection):
             times = dict(sent_at)
-            board.add(watch, answer, time.monotonic() - times.get(answer.get("id"), time.monotonic()))
+            board.add(watch, answer, time.monotonic() - times.get(answer.get("id", -1), time.monotonic()))
     finally:
         sender.cancel()
         with contextlib.suppress(asyncio.CancelledError, WebSocketClosedError):
