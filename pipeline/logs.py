@@ -16,6 +16,7 @@ from pipeline.settings import Settings
 
 #: What a line may be about; given as `extra` of a call.
 SUBJECTS: Final = ("session", "request", "client")
+MOST_SAID: Final = 4096  # characters: strangers have headers of 16 KiB logged, whole
 
 #: Characters that end a line, or that a terminal obeys: nobody writes lines of their own by what they send.
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)} | {
@@ -37,11 +38,12 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        said = message_of(record).translate(_CONTROLS)
-        about = "".join(f" {name}={text.translate(_CONTROLS)}" for name, text in subjects_of(record).items())
+        said = shortened(self._redact(message_of(record))).translate(_CONTROLS)
+        subjects = subjects_of(record).items()
+        about = "".join(f" {name}={self._redact(text).translate(_CONTROLS)}" for name, text in subjects)
         line = f"{self.formatTime(record)} {record.levelname:<7} {record.name}{self._process}: {said}{about}"
         trace = traceback_of(self, record)
-        return self._redact(f"{line}\n{trace}" if trace else line)
+        return f"{line}\n{self._redact(trace)}" if trace else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -60,7 +62,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             **self._process,
-            "message": self._redact(message_of(record)),
+            "message": shortened(self._redact(message_of(record))),
         }
         line |= {name: self._redact(text) for name, text in subjects_of(record).items()}
         if trace := traceback_of(self, record):
@@ -74,6 +76,11 @@ def message_of(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception:  # whatever an argument's __str__ raises: the line is worth more
         return f"{record.msg} {record.args!r}"
+
+
+def shortened(text: str) -> str:
+    """Return no more of a text than belongs into a line."""
+    return text if len(text) <= MOST_SAID else f"{text[:MOST_SAID]}... ({len(text)} characters)"
 
 
 def subjects_of(record: logging.LogRecord) -> dict[str, str]:

@@ -9,21 +9,23 @@ LEAST_LENGTH: Final = 6  # of a secret that is known: shorter ones would be foun
 
 _NAMES: Final = r"(?i:\b\w*(?:api_key|authorization|credential|passw(?:or)?d|secret|ticket|token)s?)"
 
-#: What a secret looks like; the groups are shown.
+#: What a secret looks like; the groups are shown. Strangers choose what is searched: none of these may look at a
+#: character once for each place where a match could begin.
 _PATTERNS: Final = (
     r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     r"(wsk_[A-Za-z0-9]{0,12})[\w-]*",  # an API key: whose it is is no secret
+    r"(wst_)[\w-]+",  # a ticket
     r"(whsec_)[\w+/=-]+",
-    r"(?<![A-Za-z0-9])eyJ[\w-]{10,}\.[\w.-]*",  # a token (JWT), or what is left of one
+    r"(?<![\w-])eyJ[\w-]{10,}\.[\w.-]*",  # a token (JWT), or what is left of one
     r"((?i:bearer(?:\s+|\.|%20)))[\w.~+/=%-]{8,}",
     r"((?i:\bauthorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?))[^\s\"',]+",
     rf"({_NAMES}=)[^&#\s\"'<>]+",
     rf"({_NAMES}%3[Dd])[^\s\"'<>]+",
     rf"({_NAMES}[\"']?\s*[:=]\s*b?\")(?:[^\"\\]|\\.)*",
     rf"({_NAMES}[\"']?\s*[:=]\s*b?')(?:[^'\\]|\\.)*",
-    r"([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@]*:)\S*(?=@)",  # up to the last @ of the word, as passwords may have some
 )
 _ANY: Final = [re.compile(pattern) for pattern in _PATTERNS]
+_URL: Final = re.compile(r"(://[^\s:/@]*:)(\S*)")
 
 
 class Redactor:
@@ -43,8 +45,14 @@ class Redactor:
             text = self._known.sub(HIDDEN, text)
         for pattern in _ANY:
             text = pattern.sub(_shown, text)
-        return text
+        return _URL.sub(_without_password, text)
 
 
 def _shown(match: re.Match[str]) -> str:
     return (match[1] if match.re.groups else "") + HIDDEN
+
+
+def _without_password(match: re.Match[str]) -> str:
+    """Hide what stands before the last @ of the word, as passwords may have some."""
+    end = match[2].rfind("@")
+    return match[0] if end < 0 else f"{match[1]}{HIDDEN}{match[2][end:]}"

@@ -2,6 +2,7 @@
 
 import base64
 import string
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -137,3 +138,39 @@ def test_short_ones_are_not_looked_for() -> None:
 @given(st.text())
 def test_any_text_can_be_looked_at(text: str) -> None:
     assert isinstance(redact(text), str)
+
+
+HOSTILE = {
+    "a name without end": "a" * 10,
+    "schemes": "a://b:",
+    "hosts": "://",
+    "tokens": "-eyJaaaaaaaaaa",
+    "dots": "eyJaaaaaaaaaa.",
+    "names": "token",
+    "words": "token ",
+    "assignments": "token=",
+    "quotes": 'token="\\',
+    "keys": "-----BEGIN PRIVATE KEY-----",
+    "half keys": "-----BEGIN A",
+    "ends": "-----END A",
+    "headers": "authorization: ",
+    "spaces": " " * 10,
+    "bearers": "bearer ",
+    "API keys": "wsk_",
+    "ats": "@",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("start", ["", "token ", "a://b:", "authorization ", "bearer ", "-----BEGIN PRIVATE KEY-----"])
+def test_what_strangers_have_logged_costs_no_more_than_its_length(what: str, start: str) -> None:
+    def seconds(count: int) -> float:
+        text = start + HOSTILE[what] * count
+        times = []
+        for _ in range(5):
+            began = time.thread_time()
+            redact(text)
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    assert seconds(8000) < 16 * max(seconds(1000), 1e-5) * 2  # linear: 8 times, quadratic: 64 times
