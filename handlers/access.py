@@ -46,7 +46,7 @@ class Gate:
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
         self.is_open: Final = access.is_open  # no credentials are configured: everybody may do everything
         self._proxies = Proxies(settings.trusted_proxies)
-        self._is_local = access.is_open and is_loopback(settings.address)
+        self._checks_names = access.is_open and (is_loopback(settings.address) or bool(self._hosts))
 
     def __repr__(self) -> str:
         return f"<Gate {'open' if self.is_open else 'closed'}>"
@@ -56,7 +56,7 @@ class Gate:
 
         Raises `Forbidden`.
         """
-        if self._is_local:
+        if self._checks_names:
             name = _name_of(request)
             if name not in self._hosts and not is_loopback(name):
                 raise Forbidden(f"Host: {name[:100]!r} is no name of this server (allowed_hosts)")

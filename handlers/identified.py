@@ -117,6 +117,11 @@ class IdentifiedConnection(WebSocketConnection):
             self.message_received(opcode, payload)
         self._go_on()
 
+    def _go_on(self) -> None:
+        """Read again, unless it is being asked who this is: nobody pays for what a guest sends."""
+        if self.identity is not None or self._asking is None:
+            super()._go_on()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, and what was asked about it."""
         if self._asking is not None:

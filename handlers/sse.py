@@ -148,7 +148,7 @@ class EventConnection:
         self._quiet += 1
         if self._identity is not None and not self._identity.is_valid(time.time()):
             self._transport.close()
-        elif self._stalled >= 0:
+        if self._stalled >= 0 or self._transport.is_closing():  # which waits until all is read, if need be for ever
             self._stalled += 1
             if self._stalled > self._heartbeat.slow_after:
                 self.abort()

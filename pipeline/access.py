@@ -45,7 +45,7 @@ class Access:
         self._jwks = jwks
         self._ring = KeyRing()
         self._watch = None if keys is None else KeyWatch(keys, self._ring, look_seconds)
-        self._tickets = Tickets(tickets or MemoryTickets(), self._ring.find)
+        self._tickets = Tickets(tickets or MemoryTickets(), self._find_key)
 
     @classmethod
     def from_settings(
@@ -116,6 +116,11 @@ class Access:
     async def redeem(self, ticket: str) -> Identity:
         """Return whom a ticket stands for. Raises `Unauthenticated`; whoever it was issued to may have ended."""
         return OPEN_IDENTITY if self.is_open else await self._tickets.redeem(ticket, self._clock())
+
+    async def _find_key(self, key_id: str) -> Identity | None:
+        if self._tokens is not None and key_id.startswith("jwk:"):
+            return await self._tokens.find_holder(key_id)
+        return self._ring.find(key_id)
 
 
 def _tokens_of(settings: Settings) -> "tuple[TokenVerifier, Jwks | None]":

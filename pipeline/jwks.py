@@ -103,8 +103,9 @@ class Jwks:
     async def _load(self) -> None:
         data = await self._fetch()
         if data != self._data:
-            self.keys = parse_jwks(data, self._algorithms)
-            self._data = data
+            keys = parse_jwks(data, self._algorithms)
+            keys.succeed(self.keys)
+            self.keys, self._data = keys, data
             log.info("jwt_jwks: %s: %d keys", self._place, len(self.keys))
 
 

@@ -4,7 +4,8 @@ Each key has the algorithms that it may be used with, by its own type: what a to
 and never adds one. A public key never serves as a secret, and a set has public keys alone.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,6 +19,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
 from pipeline.errors import Unauthenticated
+from pipeline.identity import Identity
+from pipeline.scopes import NOTHING
 
 MAX_KEYS: Final = 256  # of a set
 LEAST_RSA_BITS: Final = 2048
@@ -36,10 +39,11 @@ class UnknownKey(Unauthenticated):
 
 
 class VerifyingKey(NamedTuple):
-    """A key and what it may be used with."""
+    """A key, what it may be used with and, where it may be taken out of its set, who ends with it."""
 
     key: Any
     algorithms: tuple[str, ...]
+    holder: Identity | None = None
 
     def __repr__(self) -> str:
         return f"<VerifyingKey {' '.join(self.algorithms)}>"
@@ -57,6 +61,18 @@ class KeySet:
 
     def __repr__(self) -> str:
         return f"<KeySet {len(self._keys)} keys>"
+
+    @property
+    def holders(self) -> dict[str, Identity]:
+        """The parents of all who are identified by a key of a set, by what tells the key from others."""
+        return {key.holder.key_id: key.holder for _, key in self._keys if key.holder is not None}
+
+    def succeed(self, former: "KeySet") -> None:
+        """Take the place of another set: who was identified by a key that both have stays, and all others end."""
+        known = former.holders
+        self._keys = [(kid, _held_by(key, known)) for kid, key in self._keys]
+        for key_id in known.keys() - self.holders.keys():
+            known[key_id].is_revoked = True
 
     def find(self, kid: str | None, algorithm: str) -> VerifyingKey:
         """Return the key of a token. Raises `UnknownKey`, or `Unauthenticated` where several might be meant."""
@@ -126,7 +142,18 @@ def _key_of(jwk: dict[str, Any], algorithms: Sequence[str]) -> VerifyingKey | No
         return None
     named = jwk.get("alg")
     fitting = tuple(name for name in _fitting(key, algorithms) if named in (None, name))
-    return VerifyingKey(key, fitting) if fitting else None
+    return VerifyingKey(key, fitting, _holder_of(jwk)) if fitting else None
+
+
+def _holder_of(jwk: dict[str, Any]) -> Identity:
+    """Return a holder by the key's thumbprint: a hash of all that makes it what it is, and of the names it goes by."""
+    members = {name: jwk.get(name) for name in (*_PUBLIC_MEMBERS, "alg", "kid")}
+    thumbprint = hashlib.sha256(msgspec.json.encode(members, order="deterministic")).hexdigest()
+    return Identity(thumbprint, NOTHING, kind="token", key_id=f"jwk:{thumbprint}")
+
+
+def _held_by(key: VerifyingKey, holders: Mapping[str, Identity]) -> VerifyingKey:
+    return key if key.holder is None else key._replace(holder=holders.get(key.holder.key_id, key.holder))
 
 
 def _fitting(key: Any, algorithms: Sequence[str]) -> tuple[str, ...]:

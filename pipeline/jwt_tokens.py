@@ -120,7 +120,14 @@ class TokenVerifier:
             if not await self._source.renew():
                 raise
             key = self._source.keys.find(kid, algorithm)
-        return self._identity_of(self._payload(text, key.key, algorithm))
+        return self._identity_of(self._payload(text, key.key, algorithm), key.holder)
+
+    async def find_holder(self, key_id: str) -> Identity | None:
+        """Return the parent of those who were identified by a key, perhaps at another process, if that is known."""
+        holder = self._source.keys.holders.get(key_id)
+        if holder is None and await self._source.renew():
+            holder = self._source.keys.holders.get(key_id)
+        return holder
 
     def _header(self, text: str) -> tuple[str | None, str]:
         """Return which key and algorithm a token names."""
@@ -158,10 +165,12 @@ class TokenVerifier:
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise Unauthenticated("the token's claims are wrong") from None
 
-    def _identity_of(self, payload: dict[str, Any]) -> Identity:
+    def _identity_of(self, payload: dict[str, Any], holder: Identity | None) -> Identity:
+        key_id = "" if holder is None else holder.key_id
         try:
             claims = msgspec.convert(payload, _Claims)
-            return Identity(claims.sub, _scopes_of(claims), float(claims.exp) + LEEWAY, "token")
+            ends = float(claims.exp) + LEEWAY
+            return Identity(claims.sub, _scopes_of(claims), ends, "token", key_id=key_id, parent=holder)
         except (ValueError, OverflowError, RecursionError) as error:
             raise Unauthenticated(f"the token's claims are wrong: {str(error)[:200]}") from None
 

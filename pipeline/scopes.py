@@ -102,3 +102,4 @@ def _topic_glob(text: str, glob: str) -> _TopicGlob:
 
 
 EVERYTHING: Final = Scopes(["admin"])
+NOTHING: Final = Scopes([])

@@ -6,7 +6,7 @@ A ticket is 32 random bytes; only its hash is kept, for 30 s, with whom it stand
 import hashlib
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
@@ -55,16 +55,21 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Record).decode
 
 
+async def _unknown(key_id: str) -> Identity | None:
+    del key_id
+    return None
+
+
 class Tickets:
     """Issues tickets and redeems them."""
 
     def __init__(
         self,
         store: TicketStore,
-        find_key: Callable[[str], Identity | None] = lambda _: None,
+        find_key: Callable[[str], Awaitable[Identity | None]] = _unknown,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`find_key` gives the identity of an API key by its id: with its end the ticket's holder ends too."""
+        """`find_key` gives the identity of a key by its id: with its end the ticket's holder ends too."""
         self._store = store
         self._find_key = find_key
         self._clock = clock
@@ -96,7 +101,7 @@ class Tickets:
         try:
             kept = await self._store.take(digest_of(text))
             record = None if kept is None else _decode(kept)
-            identity = None if record is None else self._identity_of(record)
+            identity = None if record is None else await self._identity_of(record)
         except (BackboneDown, BackboneFull) as error:
             raise Overloaded("tickets cannot be checked now", 1000) from error
         except ValueError as error:
@@ -105,8 +110,8 @@ class Tickets:
             raise Unauthenticated(_NO_TICKET if identity is None else "the ticket's credential has ended")
         return identity
 
-    def _identity_of(self, record: _Record) -> Identity | None:
-        parent = self._find_key(record.key_id) if record.key_id else None
+    async def _identity_of(self, record: _Record) -> Identity | None:
+        parent = await self._find_key(record.key_id) if record.key_id else None
         if record.key_id and parent is None:
             return None
         expires_at = inf if record.expires_at is None else record.expires_at

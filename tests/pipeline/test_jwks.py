@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -191,6 +192,23 @@ async def test_keys_in_a_file_are_followed(tmp_path: Path) -> None:
     assert (await access.identify(token(kid="b", name="b"))).name == "ada"
     with pytest.raises(Unauthenticated, match="is no "):
         await access.identify("wsk_" + "A" * 56)
+    await access.stop()
+
+
+async def test_with_a_key_that_is_taken_out_all_end_whom_it_let_in(tmp_path: Path) -> None:
+    path, (a, b) = tmp_path / "jwks.json", (jwk("RS256", "a"), jwk("RS256", "b", "b"))
+    access = Access.from_settings(read_settings(["--jwt-jwks", write(path, jwks(a, b))]))
+    await access.start()
+    ada, other = await access.identify(token(kid="a")), await access.identify(token(kid="b", name="b"))
+    tickets = [await access.issue(identity) for identity in (ada, other, ada)]
+    entered = await access.redeem(tickets.pop())
+    write(path, jwks(jwk("RS256", "c", "c"), b))
+    await refused(access, token(kid="a"))
+    now = time.time()
+    assert [identity.is_valid(now) for identity in (ada, entered, other)] == [False, False, True]
+    with pytest.raises(Unauthenticated, match="no such ticket"):
+        await access.redeem(tickets[0])
+    assert (await access.redeem(tickets[1])).name == other.name
     await access.stop()
 
 

@@ -77,8 +77,12 @@ class TicketContract:
     async def test_with_the_key_that_asked_for_it_the_holder_ends_too(self, opened: Opened) -> None:
         key = Identity("key", ADA.scopes, inf, "key", key_id="ABC")
         keys = {"ABC": key}
+
+        async def find(key_id: str) -> Identity | None:
+            return keys.get(key_id)
+
         async with opened() as store:
-            tickets = Tickets(store, keys.get)
+            tickets = Tickets(store, find)
             holder = await tickets.redeem(await tickets.issue(key), 0.0)
             late, later = await tickets.issue(key), await tickets.issue(key)
             assert holder.is_valid(1e12)

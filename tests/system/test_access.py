@@ -1,6 +1,7 @@
 """Credentials at the HTTP doors of a live server: who gets in, and what for."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from handlers.access import Needs
 from handlers.app import DOORS
 
 from .access_parts import EVENT, PREDICT, Keys, ask
-from .process import Server
+from .process import Server, running_server
 
 
 def paths(door: Any) -> str:
@@ -99,3 +100,12 @@ def test_pages_of_other_sites_may_not_post(server: Server, keys: Keys) -> None:
     assert ask(server, "POST", "/v2/models/add/infer", headers, "{}").status == 403
     own = keys.bearer("all") | {"Origin": server.ws.replace("ws", "http", 1)}
     assert ask(server, "POST", PREDICT, own, EVENT).status == 200
+
+
+def test_an_insecure_server_answers_to_the_names_it_was_given(zoo_models: Path) -> None:
+    arguments = ("--models", str(zoo_models), "--insecure", "--address", "0.0.0.0", "--allowed-hosts", "good.example")
+    with running_server(*arguments) as other:
+        for host, status in (("good.example", 200), ("localhost", 200), ("evil.example", 403)):
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert ask(other, "POST", "/v1/admin/models/double/resume", headers).status == status
+        other.check_log("--insecure")

@@ -1,17 +1,23 @@
 """Credentials on the sockets of a live server: how they come, what they allow, and how they end."""
 
+import base64
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.conformance.frames import Opcode, close_frame, frame
+from tests.pipeline.jwt_parts import jwk, jwks
 
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
 from .client import Http
 from .process import Server, running_server, until
-from .raw import Wire
+from .raw import Wire, connection_to, read_head
 
 
 def test_a_socket_opens_with_a_header_or_a_subprotocol(server: Server, keys: Keys) -> None:
@@ -210,3 +216,58 @@ def test_a_credential_is_renewed_on_a_live_socket(server: Server, keys: Keys) ->
         assert receive(connection)["op"] == "authenticated"
         assert receive(connection)["error"]["code"] == "forbidden"
         assert closed(connection) == 4503
+
+
+def test_an_event_stream_that_nobody_reads_ends_with_its_key(zoo_models: Path, keys: Keys) -> None:
+    arguments = ("--models", str(zoo_models), "--api-keys", str(keys.file), "--slow-consumer-seconds", "4")
+    with running_server(*arguments) as other, connection_to(other, 65536) as stalled:
+        text = keys.add_at(other, "stalled", "watch:*")
+        request = f"GET /v1/watch/sse?topics=wide/*&hz=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {text}\r\n\r\n"
+        stalled.sendall(request.encode())
+        assert read_head(stalled).startswith(b"HTTP/1.1 200 ")
+        with socket(other, "/v1/models/wide/stream", headers=keys.bearer("all")) as sensor:
+            for number in range(60):
+                sensor.send(json.dumps({"key": f"k{number}", "data": [0]}))
+            for _ in range(60):
+                receive(sensor)
+        keys.revoke(text)
+        path = "/v1/admin/sessions?identity=stalled"
+        until(lambda: ask(other, "GET", path, keys.bearer("root")).json["total"] == 0, within=15.0)
+
+
+@contextmanager
+def jwks_that_hangs() -> Iterator[str]:
+    """Serve a set of keys once, and then answer nobody."""
+    served, over = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if served.is_set():
+                over.wait()
+                return
+            served.set()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(jwks(jwk("RS256", "a")))
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/jwks.json"
+        finally:
+            over.set()
+            server.shutdown()
+
+
+def test_a_guest_is_not_read_while_his_credential_is_checked(zoo_models: Path) -> None:
+    with jwks_that_hangs() as url:
+        arguments = ("--models", str(zoo_models), "--jwt-jwks", url)
+        with running_server(*arguments) as other, Wire(other, "/v1/stream") as guest:
+            head = base64.urlsafe_b64encode(b'{"alg":"RS256","kid":"unknown"}').decode().rstrip("=")
+            auth = json.dumps({"op": "auth", "token": f"{head}.e30.AAAA"})
+            more = frame(Opcode.TEXT, bytes(1 << 16))  # which is more than a turn takes, at once
+            guest.send(frame(Opcode.TEXT, auth.encode()) + more)
+            guest.send_until_stuck(more)
