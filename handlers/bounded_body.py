@@ -37,6 +37,11 @@ class BoundedBody:
             self._chunks.clear()
             raise self._too_large()
 
+    @property
+    def size(self) -> int:
+        """How many bytes have come."""
+        return self._limit - self._room
+
     def take(self) -> bytes:
         """Return the body, once."""
         chunks, self._chunks = self._chunks, []
