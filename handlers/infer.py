@@ -88,7 +88,9 @@ class InferExchange(HTTPMessageDelegate):
             self._linger()
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body; refuse it as soon as it is too large."""
+        """Collect the body; refuse it as soon as it is too large. Nobody reads what comes after an answer."""
+        if self._is_over:
+            return
         try:
             self._body.add(chunk)
         except WaterspoutError as error:
