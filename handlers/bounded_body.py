@@ -1,5 +1,6 @@
 """Bodies of requests: no more of them than is allowed, and none where none is read."""
 
+from asyncio import Future
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -76,6 +77,12 @@ class BoundedBodyHandler(JsonHandler):
         except TooLarge as error:
             if not self._finished:
                 self.reply_error(error)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Answer; say that the connection ends where that comes before the end of the body."""
+        if not self.request._body_future.done():
+            self.set_header("Connection", "close")
+        return super().finish(chunk)
 
 
 class UnreadBody(HTTPMessageDelegate):

@@ -1,16 +1,19 @@
 """Bodies of those who may not ask, and bodies that nobody reads: they are thrown away as they come."""
 
 import contextlib
+import http.client as http_client
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.conformance.frames import Opcode, frame
+
 from .access_parts import EVENT, PREDICT, Keys
 from .attacks.scene import forget_peak, peak_bytes
 from .client import Http
 from .process import Server, running_server, until
-from .raw import connection_to
+from .raw import connection_to, read_head, read_to_end, upgrade_request
 
 INFER: Final = "/v2/models/add/infer"
 CROWD: Final = 64
@@ -78,3 +81,36 @@ def test_a_body_that_is_thrown_away_changes_no_answer_and_the_connection_goes_on
             assert http.connection.sock is sock
         assert http.request("POST", PREDICT, EVENT, keys.bearer("all")).status == 200
         assert http.connection.sock is sock
+
+
+def test_a_refusal_before_the_end_of_a_body_says_that_the_connection_ends(server: Server, keys: Keys) -> None:
+    for path, who, status in (
+        (PREDICT, {}, 401),
+        ("/v2/repository/models/add/load", keys.bearer("all"), 403),
+        ("/v2/repository/index", {}, 401),
+    ):
+        with Http(server) as http:
+            reply = http.request("POST", path, EVENT, who)
+            assert (reply.status, reply.headers["Connection"]) == (status, "close")
+            assert http.request("GET", "/healthz").status == 200, "the client knows that it has to connect again"
+    with Http(server) as http:
+        assert http.request("POST", PREDICT, EVENT, keys.bearer("all")).headers["Connection"] is None
+        assert http.request("POST", PREDICT, "{", keys.bearer("all")).headers["Connection"] is None
+
+
+def test_what_comes_after_a_refusal_is_none_of_its_business(server: Server, keys: Keys) -> None:
+    head = f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    chunk = b"%x\r\n%s\r\n" % (SIZE, bytes(SIZE))
+    with connection_to(server) as connection, connection_to(server) as later:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        answer = http_client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, len(answer.read())) == (401, int(answer.headers["Content-Length"]))
+        connection.sendall(2 * chunk + b"0\r\n\r\n")
+        connection.sendall(upgrade_request(server, "/v1/models/add/stream", **keys.bearer("all")))
+        assert read_head(connection).startswith(b"HTTP/1.1 101 ")
+        later.sendall(head + b"Content-Length: 1\r\n\r\n")
+        assert read_to_end(later).startswith(b"HTTP/1.1 401 ")  # as long as a refused body may go on
+        connection.sendall(frame(Opcode.PING, b"still here"))
+        assert connection.recv(12) == b"\x8a\x0astill here"
+        server.check_log()
