@@ -24,6 +24,7 @@ HOT_PATH = [
     "pipeline/fair_queue.py",
     "pipeline/hub.py",
     "pipeline/idle.py",
+    "pipeline/inference_account.py",
     "pipeline/job.py",
     "pipeline/limits.py",
     "pipeline/observer.py",

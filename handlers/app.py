@@ -24,6 +24,7 @@ from handlers.admin import (
 from handlers.alerts import PARAMETERS as ALERTS_PARAMETERS
 from handlers.alerts import AlertsHandler
 from handlers.base import NotFoundHandler
+from handlers.bounded_body import BoundedBodyHandler, UnreadBody
 from handlers.docs import DocsHandler
 from handlers.doors import OF_ANY, OF_BODIES, OF_INFERENCE, OF_MODELS, OF_ORDERS, Door, Operation, json
 from handlers.echo import EchoHandler
@@ -241,7 +242,10 @@ DOORS: Final = (
 
 
 class Application(tornado.web.Application):
-    """Tornado's, with a deadline for bodies that have yet to come; a timer for those that have would cost the most."""
+    """Tornado's, with a deadline for bodies that have yet to come; a timer for those that have would cost the most.
+
+    Doors that read no body are spared it.
+    """
 
     def find_handler(self, request: httputil.HTTPServerRequest, **kwargs: Any) -> Any:
         """Return who answers a request, of which the header has come."""
@@ -249,6 +253,17 @@ class Application(tornado.web.Application):
         if not _has_come_whole(request.headers, connection.stream):
             connection.set_body_timeout(self.settings["body_seconds"])
         return super().find_handler(request, **kwargs)
+
+    def get_handler_delegate(
+        self,
+        request: httputil.HTTPServerRequest,
+        target_class: type[tornado.web.RequestHandler],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Return what takes the request for a handler."""
+        door = super().get_handler_delegate(request, target_class, *args, **kwargs)
+        return door if issubclass(target_class, BoundedBodyHandler) else UnreadBody(request, door)
 
 
 def _has_come_whole(headers: httputil.HTTPHeaders, stream: IOStream) -> bool:

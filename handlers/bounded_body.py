@@ -1,10 +1,11 @@
-"""Bodies of requests, and no more of them than is allowed."""
+"""Bodies of requests: no more of them than is allowed, and none where none is read."""
 
+from asyncio import Future
 from collections.abc import Awaitable
-from typing import Final
+from typing import Any, Final
 
 import tornado.web
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 
 from handlers.base import JsonHandler
 from pipeline.compression import decompress
@@ -36,6 +37,11 @@ class BoundedBody:
         elif not was_full:
             self._chunks.clear()
             raise self._too_large()
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come."""
+        return self._limit - self._room
 
     def take(self) -> bytes:
         """Return the body, once."""
@@ -71,3 +77,30 @@ class BoundedBodyHandler(JsonHandler):
         except TooLarge as error:
             if not self._finished:
                 self.reply_error(error)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Answer; say that the connection ends where that comes before the end of the body."""
+        if not self.request._body_future.done():
+            self.set_header("Connection", "close")
+        return super().finish(chunk)
+
+
+class UnreadBody(HTTPMessageDelegate):
+    """Throws a body away as it comes, before a door that reads none: strangers could fill the memory with it."""
+
+    def __init__(self, request: HTTPServerRequest, door: HTTPMessageDelegate) -> None:
+        self._request = request
+        self._door = door
+
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
+        """Pass it on."""
+        return self._door.headers_received(start_line, headers)
+
+    def finish(self) -> None:
+        """Let the door answer; Tornado would miss the parts of a body that is a form."""
+        self._request.headers.pop("Content-Type", None)
+        self._door.finish()
+
+    def on_connection_close(self) -> None:
+        """Pass it on."""
+        self._door.on_connection_close()

@@ -18,12 +18,12 @@ from handlers.bounded_body import BoundedBody
 from handlers.open_inference import V2_STATUS
 from handlers.request_id import REQUEST_ID, request_id
 from handlers.state import ServerState
-from pipeline.accounts import Account
 from pipeline.codec import JSON
 from pipeline.compression import choose, compress
 from pipeline.errors import InvalidMessage, ShuttingDown, WaterspoutError
 from pipeline.identity import Identity
 from pipeline.inference import Inference, Outcome
+from pipeline.inference_account import InferenceAccount
 from pipeline.served_model import ServedModel
 from pipeline.stream import MAX_ERROR_LENGTH
 from pipeline.usage import Tally
@@ -52,6 +52,7 @@ class InferExchange(HTTPMessageDelegate):
         self._request = request
         self._place = place
         self._body = BoundedBody(state.settings.max_message_bytes)
+        self._size = 0  # of the body, bytes
         self._is_over = False  # answered, or nobody is left to answer
         self._lingers: asyncio.TimerHandle | None = None
         self._is_read = False  # the request, to its end
@@ -62,7 +63,7 @@ class InferExchange(HTTPMessageDelegate):
         self._plans: Sequence[OutputPlan] = ()
         self._id: str | None = None
         self._identity: Identity | None = None
-        self._account: Account | None = None
+        self._account: InferenceAccount | None = None
         self._tally: Tally | None = None
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Awaitable[None] | None:
@@ -87,7 +88,9 @@ class InferExchange(HTTPMessageDelegate):
             self._linger()
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body; refuse it as soon as it is too large."""
+        """Collect the body; refuse it as soon as it is too large. Nobody reads what comes after an answer."""
+        if self._is_over:
+            return
         try:
             self._body.add(chunk)
         except WaterspoutError as error:
@@ -132,7 +135,7 @@ class InferExchange(HTTPMessageDelegate):
         timeout, priority = read_schedule(request)
         most = model.max_queue_size
         rows, shapes = read_raw(body, model.spec, most) if is_raw else read_rows(request, body, model.spec, most)
-        self._pay(model.name, len(rows), len(body))
+        self._pay_rows(model.name, len(rows))
         state.past_events += len(rows)
         now = self._started_at = _monotonic()
         self._under_way = state.begin_request()
@@ -143,18 +146,24 @@ class InferExchange(HTTPMessageDelegate):
         except WaterspoutError as error:
             self.refuse(error)
 
-    def _pay(self, model: str, rows: int, size: int) -> None:
-        """Count the rows of a request of `size` bytes. Raises `RateLimited`."""
+    def _pay_bytes(self) -> None:
+        """Pay for the body before it takes time to decode it. Raises `RateLimited`."""
         state = self._state
         if state.accounts is not None:
             name = None if self._identity is None else self._identity.name
             now = _monotonic()
-            account = state.accounts.open_request(name, state.gate.client_address(self._request), now)
-            account.take_events(rows, size, now)
+            account = state.accounts.open_inference(name, state.gate.client_address(self._request), now)
+            account.take_bytes(self._size, now)
             self._account = account
+
+    def _pay_rows(self, model: str, rows: int) -> None:
+        """Pay for the rows. Raises `RateLimited`."""
+        account = self._account
+        if account is not None:
+            account.take_rows(rows, _monotonic())
             tally = self._tally = account.tally(model)
             tally.events += rows
-            tally.bytes += size
+            tally.bytes += self._size
 
     def answer(self, outcomes: Sequence[Outcome]) -> None:
         """Send the outputs of all rows."""
@@ -183,7 +192,12 @@ class InferExchange(HTTPMessageDelegate):
     def _read(self) -> tuple[InferRequest, bytes, bool]:
         """Return the request, what follows its JSON, and whether there is no JSON at all."""
         headers = self._request.headers
-        body = self._body.take_plain(headers)
+        self._size = self._body.size
+        try:
+            body = self._body.take_plain(headers)
+            self._size = len(body)
+        finally:
+            self._pay_bytes()
         declared = headers.get(HEADER_LENGTH)
         if declared is None:
             return decode_infer(body), b"", False

@@ -1,6 +1,7 @@
 """Who pays: what a socket or a request may still do, and where it is counted what it did."""
 
 from pipeline.allowances import Allowances
+from pipeline.inference_account import InferenceAccount
 from pipeline.limits import Meter
 from pipeline.usage import Tally, Usage
 
@@ -69,3 +70,7 @@ class Accounts:
     def open_request(self, identity: str | None, address: str, now: float) -> Account:
         """Return the account of a request that is no socket."""
         return Account(self, identity, self.allowances.open_request(identity, address, now))
+
+    def open_inference(self, identity: str | None, address: str, now: float) -> InferenceAccount:
+        """Return the account of a request for inference, which pays for its bytes first."""
+        return InferenceAccount(self.allowances.of(identity, address, now), self.usage, identity)

@@ -82,7 +82,7 @@ class Allowances:
 
     def open_socket(self, identity: str | None, address: str, now: float) -> Meter:
         """Return the meter of a new socket. Raises `RateLimited`; nothing has been counted then."""
-        allowances = self._of(identity, address, now)
+        allowances = self.of(identity, address, now)
         for allowance in allowances:
             allowance.check_opening(now)
         for allowance in allowances:
@@ -95,7 +95,7 @@ class Allowances:
 
     def open_request(self, identity: str | None, address: str, now: float) -> Meter:
         """Return the meter of a request, which is no socket."""
-        return Meter(self._of(identity, address, now), 0)
+        return Meter(self.of(identity, address, now), 0)
 
     def take_request(self, identity: str | None, address: str, count: int, size: int, now: float) -> None:
         """Take the events of a request at once. Raises `RateLimited`."""
@@ -104,7 +104,8 @@ class Allowances:
             raise meter.refused
         meter.close()
 
-    def _of(self, identity: str | None, address: str, now: float) -> list[Allowance]:
+    def of(self, identity: str | None, address: str, now: float) -> list[Allowance]:
+        """Return those that somebody is bounded by."""
         found = [self.addresses.of(address_group(address), now)]
         if identity is not None:
             found.append(self.identities.of(identity, now))

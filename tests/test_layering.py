@@ -49,6 +49,7 @@ PURE = [
             "hub",
             "identity",
             "incoming",
+            "inference_account",
             "interfaces",
             "job",
             "jwt_keys",

@@ -37,7 +37,8 @@ def test_open_sockets_are_listed_with_whose_they_are(server: Server, keys: Keys)
         one = ask(server, "GET", f"{SESSIONS}?identity=adder&limit=1", root).json
         assert ([info["identity"] for info in one["sessions"]], one["total"]) == (["adder"], 1)
     until(lambda: ask(server, "GET", SESSIONS, root).json == {"sessions": [], "total": 0})
-    for wrong in ("limit=0", "limit=1001", "limit=x", "limit=-1", "speed=1"):
+    huge = (f"limit=000000001{'0' * 20}", f"limit={'1' * 5000}")
+    for wrong in ("limit=0", "limit=1001", "limit=x", "limit=-1", "speed=1", *huge):
         assert ask(server, "GET", f"{SESSIONS}?{wrong}", root).status == 400
 
 

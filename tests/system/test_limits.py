@@ -10,8 +10,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
+from .client import Http
 from .process import Server, running_server, until
 
+INFER = "/v2/models/add/infer"
 CONFIG = """
 [limits_of.fast]
 events_per_second = 5
@@ -41,7 +43,21 @@ burst_seconds = 1
 [limits_of.monthly]
 events_per_month = 3
 """
-NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood")
+
+
+def infer_body(rows: int) -> str:
+    tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": [1.0] * (4 * rows)}
+    return json.dumps({"inputs": [tensor]})
+
+
+LONG = 50_000  # bytes, 25 s of what those may have who send them
+BODIES = {
+    "whole": (infer_body(1) + " " * LONG, {}, 200),
+    "torn": ("[" * LONG, {}, 400),
+    "packed": ("x" * LONG, {"Content-Encoding": "gzip"}, 400),
+    "raw": ("x" * (LONG + 1), {"Inference-Header-Content-Length": "0"}, 400),
+}
+NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood", *BODIES)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +76,7 @@ def limited(limited_keys: Keys, guarded_models: Path, tmp_path_factory: pytest.T
     config.write_text(
         f"models = '{guarded_models}'\napi_keys = '{limited_keys.file}'\nusage_db = '{folder / 'usage.db'}'\n{CONFIG}"
         "\n[limits_of.flood]\nevents_per_second = 1\nburst_seconds = 1\n"
+        + "".join(f"[limits_of.{name}]\nbytes_per_second = 2000\n" for name in BODIES)
     )
     with running_server("--config", str(config)) as server:
         yield server
@@ -88,15 +105,10 @@ def test_sockets_and_requests_of_an_identity_share_its_rate(limited: Server, lim
         return reply.status == 429
 
     until(spent)
-    reply = ask(limited, "POST", "/v2/models/add/infer", limited_keys.bearer("fast"), infer_body(6))
+    reply = ask(limited, "POST", INFER, limited_keys.bearer("fast"), infer_body(6))
     assert reply.status == 429
     assert int(reply.headers["Retry-After"]) >= 1
     assert ask(limited, "POST", PREDICT, limited_keys.bearer("free"), EVENT).status == 200
-
-
-def infer_body(rows: int) -> str:
-    tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": [1.0] * (4 * rows)}
-    return json.dumps({"inputs": [tensor]})
 
 
 def test_bytes_are_bounded_too(limited: Server, limited_keys: Keys) -> None:
@@ -106,6 +118,19 @@ def test_bytes_are_bounded_too(limited: Server, limited_keys: Keys) -> None:
         assert "outputs" in receive(connection)
         connection.send(event)
         assert "bytes_per_second" in receive(connection)["error"]["message"]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_request_for_inference_pays_for_its_bytes_whatever_is_in_them(
+    limited: Server, limited_keys: Keys, name: str
+) -> None:
+    body, headers, status = BODIES[name]
+    with Http(limited) as http:
+        replies = [http.request("POST", INFER, body, {**limited_keys.bearer(name), **headers}) for _ in range(2)]
+    assert [reply.status for reply in replies] == [status, 429]
+    assert "bytes_per_second: this identity may have 2000" in replies[1].json["error"]
+    rows = ask(limited, "GET", "/v1/usage", limited_keys.bearer(name)).json["usage"]
+    assert [row["bytes"] for row in rows] == ([len(body)] if status == 200 else [])
 
 
 def test_sockets_are_counted_and_come_back_when_they_close(limited: Server, limited_keys: Keys) -> None:
