@@ -30,6 +30,7 @@ _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("tensors",))
 _MAX_MALFORMED: Final = 100  # in a row
+_TURN: Final = 1  # frames in one turn of the loop: orders cost more than events
 
 
 class Frames:
@@ -69,6 +70,7 @@ class WatchConnection(IdentifiedConnection):
         self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any, account: Account | None
     ) -> None:
         super().__init__(server, identity, account)
+        self._turn = _TURN
         self._lists = lists
         self._chosen = codec  # None: no subprotocol, the first frame tells
         self._malformed = 0
