@@ -1,5 +1,6 @@
 """`/v1/watch`: predictions, statistics and alerts for those who look on."""
 
+import time
 from typing import Any, Final
 
 from handlers.access import check_topics
@@ -29,6 +30,7 @@ from pipeline.watch_messages import (
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("tensors",))
+_monotonic: Final = time.monotonic
 _MAX_MALFORMED: Final = 100  # in a row
 _TURN: Final = 1  # frames in one turn of the loop: orders cost more than events
 
@@ -161,6 +163,8 @@ class WatchConnection(IdentifiedConnection):
 
     def _obey(self, order: WatchOrder) -> None:
         hub = self.server.hub
+        if self.account is not None:
+            self.account.take_control(_monotonic())
         if isinstance(order, Subscribe):
             check_topics(self.identity, order.topics)
             self._pay_for(order.topics)
@@ -199,6 +203,8 @@ class WatchConnection(IdentifiedConnection):
             self._malformed += 1
             if self._malformed >= _MAX_MALFORMED:
                 self.close(CloseCode.MALFORMED_MESSAGES, f"{self._malformed} malformed messages in a row")
+        if self.account is not None and self.account.meter.is_abusive:
+            self.close(CloseCode.TOO_MANY_REQUESTS, "goes on after it was told to wait")
 
 
 class WatchHandler(UpgradeHandler):

@@ -170,7 +170,7 @@ class Meter:
         return 0
 
     def take_control(self, now: float) -> int:
-        """Take a ping or pong; return as `take_event` does. Who is refused one may be closed with 4013."""
+        """Take a ping, a pong or an operation that is no event; return as `take_event` does."""
         for allowance in self._allowances:
             bucket = allowance.controls
             if bucket is not None and not bucket.offer(1, now):

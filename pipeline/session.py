@@ -75,7 +75,7 @@ class Session:
             if isinstance(message, Event):
                 self.accept(message, codec, now, size)
             elif not isinstance(message, Refused):
-                self._control(message, codec)
+                self._control(message, codec, now)
             elif not self.refuse_message(message, codec):
                 return
 
@@ -180,7 +180,13 @@ class Session:
         """Forget the keys that were silent for `key_idle_seconds`; call it about once a second."""
         self._streams.evict_idle(now)
 
-    def _control(self, message: Control, codec: Codec) -> None:
+    def _control(self, message: Control, codec: Codec, now: float) -> None:
+        if self.account is not None:
+            try:
+                self.account.take_control(now)
+            except WaterspoutError as error:
+                self._refuse(error, None, None, codec)
+                return
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
         elif isinstance(message, Auth):

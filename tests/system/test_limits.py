@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
+from .client import TIMEOUT, Message
 from .process import Server, running_server, until
 
 CONFIG = """
@@ -38,10 +39,18 @@ subscriptions = 2
 control_frames_per_second = 2
 burst_seconds = 1
 
+[limits_of.echoer]
+events_per_second = 5
+burst_seconds = 1
+
+[limits_of.loud]
+bytes_per_second = 1000
+burst_seconds = 1
+
 [limits_of.monthly]
 events_per_month = 3
 """
-NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood")
+NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood", "echoer", "loud")
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +188,44 @@ def test_a_flood_of_pings_is_closed(limited: Server, limited_keys: Keys) -> None
         for _ in range(10):
             connection.ping()
         assert closed(connection) == 4013
+
+
+@pytest.mark.parametrize("operation", [{"op": "ping"}, {"op": "reset"}, {"op": "auth", "token": ""}])
+def test_operations_of_a_stream_are_bounded(limited: Server, limited_keys: Keys, operation: Message) -> None:
+    token = {"token": limited_keys.texts["pinger"]} if "token" in operation else {}
+    with socket(limited, "/v1/stream", headers=limited_keys.bearer("pinger")) as connection:
+        connection.send(json.dumps([{**operation, **token}] * 50))
+        connection.send(json.dumps({"id": "last", "data": [1, 2, 3, 4]}))
+        codes = []
+        while (answer := receive(connection)).get("id") != "last":
+            if "error" in answer:
+                assert "control_frames_per_second: this identity may have 2" in answer["error"]["message"]
+                codes.append(answer["error"]["code"])
+        assert codes.count("rate_limited") >= 45
+
+
+def test_orders_of_a_watcher_are_bounded(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/watch", headers=limited_keys.bearer("pinger")) as connection:
+        for op in ("subscribe", "unsubscribe") * 4:
+            connection.send(json.dumps([{"op": op, "topics": ["add/1"]}, {"op": "ping"}]))
+        answers = [receive(connection) for _ in range(16)]
+        refused = [answer["error"] for answer in answers if "error" in answer]
+        assert len(refused) >= 11
+        assert all(error["code"] == "rate_limited" and error["retry_after_ms"] > 0 for error in refused)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("echoer", "events_per_second"), ("loud", "bytes_per_second")])
+def test_echoes_are_bounded(limited: Server, limited_keys: Keys, name: str, limit: str) -> None:
+    with socket(limited, "/v1/echo", headers=limited_keys.bearer(name)) as connection:
+        for _ in range(20):
+            connection.send(b"?" * 400)
+        echoes = 0
+        with contextlib.suppress(ConnectionClosed):
+            while connection.recv(TIMEOUT):
+                echoes += 1
+        assert 1 <= echoes < 12
+        assert connection.close_code == 4013
+        assert str(connection.close_reason).startswith(limit)
 
 
 def test_who_does_not_heed_refusals_is_closed(limited: Server, limited_keys: Keys) -> None:
