@@ -110,6 +110,8 @@ class WatchConnection(IdentifiedConnection):
             return
         for order in codec.decode_orders(payload):
             if isinstance(order, Refused):
+                if self.account is not None:
+                    self.account.meter.take_control(_monotonic())
                 self._refuse_order(order.error, is_malformed=True)
                 continue
             try:

@@ -47,10 +47,32 @@ burst_seconds = 1
 bytes_per_second = 1000
 burst_seconds = 1
 
+[limits_of.large]
+bytes_per_second = 1000
+
+[limits_of.garbled]
+bytes_per_second = 1000
+burst_seconds = 1
+
 [limits_of.monthly]
 events_per_month = 3
 """
-NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood", "echoer", "loud")
+NAMES = (
+    "fast",
+    "wide",
+    "crowd",
+    "opener",
+    "keyed",
+    "watcher",
+    "pinger",
+    "monthly",
+    "free",
+    "flood",
+    "echoer",
+    "loud",
+    "large",
+    "garbled",
+)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +137,40 @@ def test_bytes_are_bounded_too(limited: Server, limited_keys: Keys) -> None:
         assert "outputs" in receive(connection)
         connection.send(event)
         assert "bytes_per_second" in receive(connection)["error"]["message"]
+
+
+def test_large_messages_beyond_the_rate_are_not_read(limited: Server, limited_keys: Keys) -> None:
+    large = json.dumps({"id": 1, "data": [1, 2, 3, 4]}) + " " * 10_000
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("large")) as connection:
+        connection.send(large)
+        assert "outputs" in receive(connection), "a full bucket"
+        for seq, text in enumerate((large, "?" * 10_000), 1):
+            connection.send(text)
+            answer = receive(connection)
+            assert (answer["seq"], answer["error"]["code"]) == (seq, "rate_limited")
+            assert "bytes_per_second" in answer["error"]["message"]
+
+
+def test_messages_that_cannot_be_read_are_paid_for(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("garbled")) as connection:
+        connection.send("?" * 1000)
+        assert receive(connection)["error"]["code"] == "invalid_message"
+        connection.send(json.dumps({"data": [1, 2, 3, 4]}) + " " * 700)
+        assert receive(connection)["error"]["code"] == "rate_limited"
+
+
+def test_who_sends_large_messages_after_refusals_is_closed(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("large")) as connection:
+
+        def is_closed() -> bool:
+            with contextlib.suppress(ConnectionClosed):
+                connection.send("?" * 1_000_000)
+                receive(connection)
+                return False
+            return True
+
+        until(is_closed, 30.0)
+        assert closed(connection) == 4013
 
 
 def test_sockets_are_counted_and_come_back_when_they_close(limited: Server, limited_keys: Keys) -> None:
