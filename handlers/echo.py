@@ -1,9 +1,14 @@
 """`/v1/echo`: sends each message back through the same socket layer."""
 
+import time
+from typing import Final
+
 from handlers.identified import IdentifiedConnection
 from handlers.upgrade import UpgradeHandler
 from pipeline.accounts import Account
 from pipeline.errors import CloseCode
+
+_monotonic: Final = time.monotonic
 
 
 class EchoConnection(IdentifiedConnection):
@@ -14,7 +19,11 @@ class EchoConnection(IdentifiedConnection):
     kind = "echo"
 
     def message_received(self, opcode: int, payload: bytes) -> None:
-        """Send the message back."""
+        """Send the message back; one that is more than its sender may have ends the connection."""
+        account = self.account
+        if account is not None and account.meter.take_event(len(payload), _monotonic()):
+            self.close(CloseCode.TOO_MANY_REQUESTS, str(account.meter.refused))
+            return
         self.send(opcode, payload)
 
     def go_away(self, reason: str) -> None:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 INTERVAL: Final = 1 / 60
 TURN: Final = 0.001  # seconds that a flush takes at a time
 REST: Final = 0.003  # seconds that others have the loop then: watchers get a quarter of it at most
+STREAMS_PER_TURN: Final = 256
 
 
 class HubClock:
@@ -72,9 +73,15 @@ class HubClock:
         if (due_at := self._hub.next_flush()) < NEVER:
             self._ring_at(max(due_at, self._flushed_at + INTERVAL))
 
-    def _show_latest(self, name: str) -> None:
-        """Show what the streams of a model answered last, as far as their sockets are open."""
+    def _show_latest(self, name: str) -> Iterator[None]:
+        """Show what the streams of a model answered last, as far as their sockets are open, a little in each step."""
+        seen = 0
         for socket in self._heartbeat:
-            for stream in socket.live_streams():
+            streams = socket.live_streams()
+            for stream in streams:
                 if stream.route.name == name and (observer := stream.model.observer) is not None:
                     observer.show_latest(stream)
+            seen += 1 + len(streams)
+            if seen >= STREAMS_PER_TURN:
+                seen = 0
+                yield

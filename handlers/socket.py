@@ -54,6 +54,7 @@ class WebSocketConnection:
         "_state",
         "_ticks_left",
         "_told_closed",
+        "_turn",
         "_waits",
         "is_made",
         "opened_at",
@@ -64,6 +65,7 @@ class WebSocketConnection:
         self._heartbeat = heartbeat
         self._decoder = FrameDecoder(max_message_bytes)
         self._max_write_bytes = max_write_bytes
+        self._turn = _TURN
         self._state = State.OPEN
         self._shard = 0
         self._quiet = 0  # ticks since the last byte came
@@ -193,7 +195,7 @@ class WebSocketConnection:
         self._quiet = 0
         decoder = self._decoder
         try:
-            for opcode, payload in decoder.feed(data, _TURN):
+            for opcode, payload in decoder.feed(data, self._turn):
                 if opcode > _BINARY:
                     self._control(opcode, payload)
                 elif self._state is _OPEN:

@@ -12,6 +12,7 @@ from pipeline.accounts import Account
 from pipeline.codec import CODECS, JSON, MSGPACK, Codec, Refused
 from pipeline.errors import DecodedForAnother, Forbidden, InvalidMessage, WaterspoutError
 from pipeline.interfaces import SessionOptions
+from pipeline.limits import LARGE
 from pipeline.messages import Failure, Goaway, Limits, ServerMessage, Welcome
 from pipeline.session import Session
 from pipeline.stream import encode_unencodable
@@ -97,9 +98,11 @@ class StreamConnection(IdentifiedConnection):
         elif codec.is_text is not (opcode == _TEXT):
             kind = "text" if codec.is_text else "binary"
             error = InvalidMessage(f"expected {kind} frames on a {codec.subprotocol} socket")
-            self._session.refuse_message(Refused(error), codec)
+            self._session.refuse_message(Refused(error), codec, _monotonic(), len(payload))
             return
         session = self._session
+        if len(payload) > LARGE and not session.admits(len(payload), codec, _monotonic()):
+            return
         try:
             event = codec.decode_numbers(payload) if session.takes_numbers else codec.decode_event(payload)
             is_event = event.op is None

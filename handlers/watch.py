@@ -1,5 +1,6 @@
 """`/v1/watch`: predictions, statistics and alerts for those who look on."""
 
+import time
 from typing import Any, Final
 
 from handlers.access import check_topics
@@ -29,7 +30,9 @@ from pipeline.watch_messages import (
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
 _PARAMETERS: Final = frozenset(("tensors",))
+_monotonic: Final = time.monotonic
 _MAX_MALFORMED: Final = 100  # in a row
+_TURN: Final = 1  # frames in one turn of the loop: orders cost more than events
 
 
 class Frames:
@@ -69,6 +72,7 @@ class WatchConnection(IdentifiedConnection):
         self, server: ServerState, codec: Codec | None, *, lists: bool, identity: Any, account: Account | None
     ) -> None:
         super().__init__(server, identity, account)
+        self._turn = _TURN
         self._lists = lists
         self._chosen = codec  # None: no subprotocol, the first frame tells
         self._malformed = 0
@@ -106,6 +110,8 @@ class WatchConnection(IdentifiedConnection):
             return
         for order in codec.decode_orders(payload):
             if isinstance(order, Refused):
+                if self.account is not None:
+                    self.account.meter.take_control(_monotonic())
                 self._refuse_order(order.error, is_malformed=True)
                 continue
             try:
@@ -159,6 +165,8 @@ class WatchConnection(IdentifiedConnection):
 
     def _obey(self, order: WatchOrder) -> None:
         hub = self.server.hub
+        if self.account is not None:
+            self.account.take_control(_monotonic())
         if isinstance(order, Subscribe):
             check_topics(self.identity, order.topics)
             self._pay_for(order.topics)
@@ -197,6 +205,8 @@ class WatchConnection(IdentifiedConnection):
             self._malformed += 1
             if self._malformed >= _MAX_MALFORMED:
                 self.close(CloseCode.MALFORMED_MESSAGES, f"{self._malformed} malformed messages in a row")
+        if self.account is not None and self.account.meter.is_abusive:
+            self.close(CloseCode.TOO_MANY_REQUESTS, "goes on after it was told to wait")
 
 
 class WatchHandler(UpgradeHandler):

@@ -31,6 +31,11 @@ class Account:
         if self.meter.take_events(count, size, now):
             raise self.meter.refused
 
+    def take_control(self, now: float) -> None:
+        """Take an operation that is no event. Raises `RateLimited`."""
+        if self.meter.take_control(now):
+            raise self.meter.refused
+
     def tally(self, model: str) -> Tally:
         """Return where to count what is done for a model."""
         tally = self._tallies.get(model)

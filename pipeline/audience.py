@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ log: Final = logging.getLogger(__name__)
 MESSAGES_PER_PAYLOAD: Final = 64
 PAYLOAD_BYTES: Final = 65536  # a payload is full once it has as many
 WATCHERS_PER_TURN: Final = 64
+COMPARISONS_PER_TURN: Final = 512  # of a topic with a pattern
 
 
 class Format(Protocol):
@@ -82,6 +83,8 @@ class Audience:
         self.stalled: set[Watcher] = set()
         self.topics: dict[Topic, None] = {}  # that fit, the other way round than `Topic.audiences`
         self.log_of = log_of
+        self._names = {pattern.text for pattern in patterns if pattern.is_name}
+        self._wide = [pattern for pattern in patterns if not pattern.is_name]
         self.pending: dict[Topic, None] = {}
         self.position = 0  # members have all that changed up to here
         self.sent = 0  # messages
@@ -97,16 +100,35 @@ class Audience:
 
     def fits(self, topic: str) -> bool:
         """Return whether a topic is to be sent."""
-        return any(pattern.fits(topic) for pattern in self.patterns)
+        return topic in self._names or any(pattern.fits(topic) for pattern in self._wide)
 
     def fits_model(self, model: str) -> bool:
         """Return whether any topic of a model can be one to send."""
         return any(pattern.fits_model(model) for pattern in self.patterns)
 
+    def look_up(self, known: Mapping[str, Topic]) -> None:
+        """Watch the topics that are meant by their names."""
+        for name in self._names:
+            if (topic := known.get(name)) is not None:
+                self.add(topic)
+
+    def search(self, known: Mapping[str, Topic]) -> Iterator[None]:
+        """Watch all other topics that fit, a little in each step. Those that are new meanwhile are to be `add`ed."""
+        if not self._wide:
+            return
+        turn = max(COMPARISONS_PER_TURN // len(self._wide), 1)
+        for at, topic in enumerate([] if self.is_empty else list(known.values()), 1):
+            if topic not in self.topics and self.fits(topic.name) and known.get(topic.name) is topic:
+                self.add(topic)
+            if at % turn == 0:
+                yield
+                if self.is_empty:  # it is closed
+                    return
+
     def add(self, topic: Topic) -> None:
         """Watch one more topic."""
         self.topics[topic] = None
-        topic.audiences.append(self)
+        topic.audiences[self] = None
 
     def forget(self, topic: Topic) -> None:
         """Watch a topic no more that nobody publishes to."""
@@ -116,7 +138,7 @@ class Audience:
     def close(self) -> None:
         """Watch no topic any more."""
         for topic in self.topics:
-            topic.audiences.remove(self)
+            del topic.audiences[self]
         self.topics.clear()
 
     def start(self, watcher: Watcher, since: int) -> None:

@@ -21,6 +21,7 @@ from pipeline.messages import (
 from pipeline.watch_messages import WatchMessage, WatchOrder
 
 MAX_MESSAGES_PER_FRAME: Final = 1024
+MAX_ORDERS_PER_FRAME: Final = 32
 
 _LONGEST_SEARCHED: Final = 65536  # bytes of a text that are searched for a NaN to name
 _LONGEST_TOLD: Final = 2000  # characters of a complaint of msgspec's
@@ -91,11 +92,11 @@ class Codec:
 
     def decode_each(self, payload: bytes) -> list[Event | Control | Refused]:
         """Decode message by message, so that a bad one in a list does not take its neighbours with it."""
-        return self._each(payload, self._decode_one)
+        return self._each(payload, self._decode_one, MAX_MESSAGES_PER_FRAME)
 
     def decode_orders(self, payload: bytes) -> list[WatchOrder | Refused]:
         """Decode the messages of a watcher in the same way."""
-        return self._each(payload, self._decode_order)
+        return self._each(payload, self._decode_order, MAX_ORDERS_PER_FRAME)
 
     def check_order(self, fields: dict[str, Any], kind: type[OrderT]) -> OrderT:
         """Return the order that these fields make. Raises `InvalidMessage` that names the one that is wrong."""
@@ -104,15 +105,15 @@ class Codec:
         except msgspec.ValidationError as error:
             raise _translate(error) from error
 
-    def _each(self, payload: bytes, decode: Callable[[Any], T]) -> list[T | Refused]:
+    def _each(self, payload: bytes, decode: Callable[[Any], T], most: int) -> list[T | Refused]:
         try:
             items = self.split(payload)
         except _FOREIGN as error:
             return [Refused((self.is_text and _find_constant(payload)) or _translate(error))]
         if items is None:
             return [decode(payload)]
-        if len(items) > MAX_MESSAGES_PER_FRAME:
-            return [Refused(TooLarge(f"a frame may hold {MAX_MESSAGES_PER_FRAME} messages, got {len(items)}"))]
+        if len(items) > most:
+            return [Refused(TooLarge(f"a frame may hold {most} messages, got {len(items)}"))]
         return [decode(item) for item in items]
 
     def _decode_order(self, item: Any) -> WatchOrder | Refused:

@@ -19,10 +19,16 @@ NEVER: Final = float("inf")
 AT_ONCE_HZ: Final = 60.0
 RECENT_ALERTS: Final = 256
 TOPICS_PER_TURN: Final = 256
+STEPS_BETWEEN_UPDATES: Final = 256  # of those who begin to watch, while the others wait
 
 
 def _do_nothing(*arguments: object) -> None:
     del arguments
+
+
+def _show_nothing(model: str) -> Iterator[None]:
+    del model
+    return iter(())
 
 
 class Hub:
@@ -31,8 +37,8 @@ class Hub:
     def __init__(self) -> None:
         #: Asks for a `flush`.
         self.wake: Callable[[], None] = _do_nothing
-        #: Has the live streams of a model show what they answered last.
-        self.show_latest: Callable[[str], None] = _do_nothing
+        #: Has the live streams of a model show what they answered last, a little in each step.
+        self.show_latest: Callable[[str], Iterator[None]] = _show_nothing
         #: Told when `$stats` begins to be watched, and when it ends.
         self.on_stats: Callable[[bool], None] = _do_nothing
         #: Told when others' choices than before are watched.
@@ -49,7 +55,8 @@ class Hub:
         self._paused: set[Watcher] = set()
         self._dirty: list[Topic] = []
         self._waiting: dict[Audience, None] = {}  # those with something pending
-        self._catching_up: deque[Iterator[None]] = deque()
+        self._catching_up: deque[Iterator[None]] = deque()  # each goes on once those before it are done
+        self._unshown: set[str] = set()  # models whose `show_latest` is among them, not begun
         self._models: dict[Observed, bool] = {}  # and whether each publishes
 
     def __repr__(self) -> str:
@@ -136,7 +143,9 @@ class Hub:
     def add_model(self, model: Observed) -> None:
         """Let a model's predictions be watched."""
         self._models[model] = False
-        self._observe([model])
+        self._observe([model], self._audiences.values())
+        if self._catching_up:
+            self.wake()
 
     def remove_model(self, model: Observed) -> None:
         """Forget a model that serves no more; what it still answers is published if it was before."""
@@ -152,12 +161,14 @@ class Hub:
         had = self.patterns_of(watcher)
         if len(had | patterns.keys()) > MAX_PATTERNS:
             raise InvalidMessage(f"topics: a watcher may have {MAX_PATTERNS} patterns, it has {len(had)} already")
-        self._drop(watcher, patterns.keys())
+        left = self._drop(watcher, patterns.keys())
         for own in (STATS, ALERTS):
             if pattern := patterns.pop(own, None):
                 self._join(watcher, [pattern], Choice((own,), AT_ONCE_HZ, False), since or self._since(own))
         if patterns:
             self._join(watcher, list(patterns.values()), Choice(tuple(sorted(patterns)), hz, inputs), since)
+        for audience in left:  # now, so that what is watched again goes on
+            self._close_if_empty(audience)
         self.wake()
 
     def patterns_of(self, watcher: Watcher) -> set[str]:
@@ -180,7 +191,8 @@ class Hub:
         for at, text in enumerate(texts):
             if text not in had:
                 raise InvalidMessage(f"topics[{at}]: {text[:100]!r} is not subscribed")
-        self._drop(watcher, set(texts))
+        for audience in self._drop(watcher, set(texts)):
+            self._close_if_empty(audience)
         if not self._subscriptions[watcher]:
             del self._subscriptions[watcher]
         self.wake()
@@ -230,8 +242,13 @@ class Hub:
             del self._waiting[audience]
             audience.due_at = now + audience.interval
             yield from audience.send(position)
-        while self._catching_up:
-            yield from self._catching_up.popleft()
+        steps = 0
+        while self._catching_up and steps < STEPS_BETWEEN_UPDATES:
+            if next(self._catching_up[0], True):
+                self._catching_up.popleft()
+            else:
+                steps += 1
+                yield
         self._topics.forget_ended(now)
 
     def next_flush(self) -> float:
@@ -260,19 +277,20 @@ class Hub:
         is_log = choice.patterns == (ALERTS,)
         audience = Audience(choice, patterns, form, self._alerts if is_log else None)
         audience.position = self._position
-        for topic in () if is_log else self._topics.by_name.values():
-            if audience.fits(topic.name):
-                audience.add(topic)
         self._audiences[choice, form] = audience
-        self._observe([model for model, is_observed in self._models.items() if not is_observed])
+        self._observe([model for model, is_observed in self._models.items() if not is_observed], [audience])
+        if not is_log:
+            audience.look_up(self._topics.by_name)
+            self._catching_up.append(audience.search(self._topics.by_name))
         if choice.patterns == (STATS,):
             self.on_stats(True)
         self.on_choices()
         return audience
 
-    def _drop(self, watcher: Watcher, texts: Iterable[str]) -> None:
-        """Take patterns from a watcher; what it has besides them goes on where it is."""
+    def _drop(self, watcher: Watcher, texts: Iterable[str]) -> list[Audience]:
+        """Take patterns from a watcher; what it has besides them goes on where it is. Return what it has left."""
         gone = set(texts)
+        left = []
         for audience in self._subscriptions.get(watcher, [])[:]:
             kept = [pattern for pattern in audience.patterns if pattern.text not in gone]
             if len(kept) < len(audience.patterns):
@@ -281,7 +299,8 @@ class Hub:
                 if kept:
                     choice = audience.choice._replace(patterns=tuple(sorted(pattern.text for pattern in kept)))
                     self._join(watcher, kept, choice, position)
-                self._close_if_empty(audience)
+                left.append(audience)
+        return left
 
     def _close_if_empty(self, audience: Audience) -> None:
         if not audience.is_empty:
@@ -298,16 +317,19 @@ class Hub:
                 model.observe(None)
         self.on_choices()
 
-    def _observe(self, models: Iterable[Observed]) -> None:
-        """Have those models publish that somebody watches now, beginning with what their streams answered last."""
-        names = set()
+    def _observe(self, models: Iterable[Observed], audiences: Iterable[Audience]) -> None:
+        """Have those models publish that the audiences watch, beginning with what their streams answered last."""
         for model in models:
-            if self._is_wanted(model):
+            if any(audience.fits_model(model.name) for audience in audiences):
                 self._models[model] = True
                 model.observe(self)
-                names.add(model.name)
-        for name in names:
-            self.show_latest(name)
+                if model.name not in self._unshown:
+                    self._unshown.add(model.name)
+                    self._catching_up.append(self._show(model.name))
+
+    def _show(self, model: str) -> Iterator[None]:
+        self._unshown.discard(model)
+        yield from self.show_latest(model)
 
     def _is_wanted(self, model: Observed) -> bool:
         return any(audience.fits_model(model.name) for audience in self._audiences.values())

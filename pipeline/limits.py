@@ -14,6 +14,7 @@ ALL: Final = 1 << 60
 WAIT_MS: Final = 1000  # for room that is there when somebody else leaves
 TOLERATED: Final = 50  # refusals in a second; a socket with more of them for ABUSE_SECONDS on end does not listen
 ABUSE_SECONDS: Final = 10
+LARGE: Final = 8192  # bytes: what is refused counts as one refusal more for each of these
 
 
 class Room:
@@ -169,8 +170,18 @@ class Meter:
         self._bytes = self._bytes_granted = size_grant - need
         return 0
 
+    def check_size(self, size: int, now: float) -> int:
+        """Return as `take_event` does whether so many bytes could be taken now. They are not, but may be refused."""
+        if size <= self._bytes:
+            return 0
+        self.rest()
+        for bucket in self._size_buckets:
+            if not bucket.offer(size, now):
+                return self._refuse_events(0, size, now)
+        return 0
+
     def take_control(self, now: float) -> int:
-        """Take a ping or pong; return as `take_event` does. Who is refused one may be closed with 4013."""
+        """Take a ping, a pong or an operation that is no event; return as `take_event` does."""
         for allowance in self._allowances:
             bucket = allowance.controls
             if bucket is not None and not bucket.offer(1, now):
@@ -268,15 +279,15 @@ class Meter:
                     if wait > longest:
                         longest, limit, blamed = wait, name, allowance
                         most = bucket.burst if name == "events_per_month" else bucket.rate
-        return self._refuse(blamed, limit, most, longest, now)
+        return self._refuse(blamed, limit, most, longest, now, size)
 
-    def _refuse(self, allowance: Allowance, limit: str, most: float, seconds: float, now: float) -> int:
+    def _refuse(self, allowance: Allowance, limit: str, most: float, seconds: float, now: float, size: int = 0) -> int:
         """Count a refusal, also towards abuse; return the milliseconds to wait."""
         passed = now - self._second
         if passed >= 1.0:
             self._bad_seconds = self._bad_seconds + 1 if self._refusals > TOLERATED and passed < 2.0 else 0
             self._second, self._refusals = now, 0
-        self._refusals += 1
+        self._refusals += 1 + size // LARGE
         allowance.count_refusal(limit)
         wait = wait_ms(seconds)
         self._refusal = (allowance.of, limit, most, wait)

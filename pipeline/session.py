@@ -75,8 +75,8 @@ class Session:
             if isinstance(message, Event):
                 self.accept(message, codec, now, size)
             elif not isinstance(message, Refused):
-                self._control(message, codec)
-            elif not self.refuse_message(message, codec):
+                self._control(message, codec, now)
+            elif not self.refuse_message(message, codec, now, size):
                 return
 
     def accept(self, event: Event, codec: Codec, now: float, size: int = 0) -> None:
@@ -127,8 +127,20 @@ class Session:
         """How many events came, refused ones included."""
         return self._seq
 
-    def refuse_message(self, refused: Refused, codec: Codec) -> bool:
-        """Answer a message that could not be decoded; return False where too many in a row closed the connection."""
+    def admits(self, size: int, codec: Codec, now: float) -> bool:
+        """Return whether a frame of so many bytes is worth decoding; where it is not, that was answered."""
+        if self.account is None or not self.account.meter.check_size(size, now):
+            return True
+        self._refuse(self.account.meter.refused, None, None, codec)
+        return False
+
+    def refuse_message(self, refused: Refused, codec: Codec, now: float = 0.0, size: int = 0) -> bool:
+        """Answer a message of `size` bytes that could not be decoded, and has to be paid for as an event has.
+
+        Return False where too many in a row closed the connection.
+        """
+        if self.account is not None:
+            self.account.meter.take_event(size, now)
         self._malformed = self._malformed + 1 if self._seq == self._malformed_seq + 1 else 1
         self._malformed_seq = self._seq
         self._refuse(refused.error, refused.id, None, codec)
@@ -180,7 +192,13 @@ class Session:
         """Forget the keys that were silent for `key_idle_seconds`; call it about once a second."""
         self._streams.evict_idle(now)
 
-    def _control(self, message: Control, codec: Codec) -> None:
+    def _control(self, message: Control, codec: Codec, now: float) -> None:
+        if self.account is not None:
+            try:
+                self.account.take_control(now)
+            except WaterspoutError as error:
+                self._refuse(error, None, None, codec)
+                return
         if isinstance(message, Ping):
             self.outlet.send_message(Pong(message.t), codec)
         elif isinstance(message, Auth):

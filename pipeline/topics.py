@@ -16,7 +16,7 @@ ALERTS: Final = "$alerts"
 class Pattern:
     """`{model}/{key}`, in which `*` stands for any run of characters; or the name of one of the server's own topics."""
 
-    __slots__ = ("_is_own", "_key", "_model", "text")
+    __slots__ = ("_is_own", "_key", "_model", "is_name", "text")
 
     def __init__(self, text: str) -> None:
         """Read it. Raises `InvalidMessage`."""
@@ -25,6 +25,7 @@ class Pattern:
         if not self._is_own and (not slash or not model or not key or model.startswith("$")):
             raise InvalidMessage(f"expected {{model}}/{{key}}, {STATS} or {ALERTS}, got {text[:100]!r}")
         self.text = text
+        self.is_name = "*" not in text  # of the only topic that fits
         self._model = model.split("*")
         self._key = key.split("*")
 
@@ -116,7 +117,7 @@ class Topic:
         self.latest: Value | None = None
         self.n = 0
         self.changed = 0
-        self.audiences: list[Audience] = []
+        self.audiences: dict[Audience, None] = {}
         self.is_dirty = False  # and noted as that
         self.holders = 0
         self.guests = 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec import CODECS, JSON, MAX_MESSAGES_PER_FRAME, MSGPACK, Codec, Refused
+from pipeline.codec import CODECS, JSON, MAX_MESSAGES_PER_FRAME, MAX_ORDERS_PER_FRAME, MSGPACK, Codec, Refused
 from pipeline.errors import InvalidMessage, TooLarge
 from pipeline.messages import Auth, Control, Event, Ping, Reset
 
@@ -107,6 +107,15 @@ def test_a_list_has_a_bound(codec: Codec) -> None:
     refused = refusal(codec, ENCODERS[codec]([{}] * (MAX_MESSAGES_PER_FRAME + 1)))
     assert isinstance(refused.error, TooLarge)
     assert str(refused.error) == "a frame may hold 1024 messages, got 1025"
+
+
+@both
+def test_a_list_of_orders_has_a_lower_one(codec: Codec) -> None:
+    orders = [{"op": "ping"}] * MAX_ORDERS_PER_FRAME
+    assert len(codec.decode_orders(ENCODERS[codec](orders))) == 32
+    (refused,) = codec.decode_orders(ENCODERS[codec]([*orders, orders[0]]))
+    assert isinstance(refused, Refused)
+    assert str(refused.error) == "a frame may hold 32 messages, got 33"
 
 
 FIELD_ERRORS: dict[str, list[Any]] = {

@@ -1,5 +1,6 @@
 """What is watched elsewhere is exactly what is watched beside the model, in every form."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,12 +103,13 @@ async def test_what_was_predicted_before_anybody_watched_is_shown(tmp_path: Path
     async with processes(MemoryBackbone(), "ab") as (a, b), Served(onnx.identity(), tmp_path) as served:
         clients = [Client(served.model) for _ in range(3)]
 
-        def show_latest(name: str) -> None:
+        def show_latest(name: str) -> Iterator[None]:
             assert name == "m"
             for client in clients:
                 for stream in client.session.streams():
                     if served.model.observer is not None:
                         served.model.observer.show_latest(stream)
+                yield
 
         a.hub.show_latest = show_latest
         a.hub.add_model(served.model)

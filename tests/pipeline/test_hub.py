@@ -1,5 +1,7 @@
 """Who watches what gets the latest of it, at most so often, and nobody else pays for it."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from pipeline.errors import InvalidMessage
@@ -214,13 +216,19 @@ def test_statistics_matter_only_while_somebody_watches_them(hub: Hub, form: Line
 
 def test_models_publish_only_while_somebody_may_want_it(hub: Hub, form: Lines) -> None:
     shown: list[str] = []
-    hub.show_latest = shown.append
+
+    def show(name: str) -> Iterator[None]:
+        shown.append(name)
+        yield
+
+    hub.show_latest = show
     a, b = RecordingModel("a"), RecordingModel("b")
     for model in (a, b):
         hub.add_model(model)
     one, other = RecordingWatcher(form), RecordingWatcher(form)
     hub.subscribe(one, ["a/x", STATS], 10.0)
     hub.subscribe(other, ["a/*"], 10.0)
+    flush(hub, 0.0)
     assert (a.hubs, b.hubs, shown) == ([hub], [], ["a"])
     hub.leave(one)
     assert a.hubs == [hub]

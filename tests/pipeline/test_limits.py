@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipeline.allowances import Allowances, AllowanceTable
 from pipeline.errors import RateLimited
 from pipeline.limit_config import Limits
-from pipeline.limits import ABUSE_SECONDS, TOLERATED, Allowance, Meter
+from pipeline.limits import ABUSE_SECONDS, LARGE, TOLERATED, Allowance, Meter
 from pipeline.token_bucket import HELD
 
 NONE = Limits()
@@ -180,6 +180,28 @@ def test_a_burst_or_a_few_refusals_are_no_abuse(seconds: int, per_second: int) -
     refused_for(meter, seconds, per_second, 1.0)
     assert meter.take_event(1, 200.0) > 0
     assert not meter.is_abusive
+
+
+def test_large_refusals_count_for_more() -> None:
+    meter = allowances(Limits(bytes_per_second=1000)).open_socket("acme", "10.0.0.1", 0.0)
+    assert meter.take_event(1 << 20, 0.0) == 0, "a full bucket"
+    for second in range(1, ABUSE_SECONDS + 2):
+        assert not meter.is_abusive
+        assert meter.take_event(TOLERATED * LARGE, second) > 0
+    assert meter.is_abusive
+
+
+def test_bytes_that_are_looked_at_are_not_taken() -> None:
+    everyone = allowances(Limits(bytes_per_second=1000, burst_seconds=1))
+    meter = everyone.open_socket("acme", "10.0.0.1", 0.0)
+    assert [meter.check_size(1000, 0.0) for _ in range(3)] == [0, 0, 0]
+    assert meter.take_event(900, 0.0) == 0
+    assert meter.check_size(50, 0.0) == 0
+    assert meter.check_size(500, 0.0) == 401
+    assert str(meter.refused) == "bytes_per_second: this identity may have 1000"
+    assert everyone.identities.refusals == {"bytes_per_second": 1}
+    assert meter.check_size(500, 0.401) == 0
+    assert allowances().open_socket("acme", "10.0.0.1", 0.0).check_size(1 << 40, 0.0) == 0
 
 
 def test_who_pauses_begins_anew() -> None:

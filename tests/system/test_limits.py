@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .access_parts import EVENT, PREDICT, Keys, ask, closed, receive, socket
-from .client import Http
+from .client import TIMEOUT, Http, Message
 from .process import Server, running_server, until
 
 INFER = "/v2/models/add/infer"
@@ -40,6 +40,21 @@ subscriptions = 2
 control_frames_per_second = 2
 burst_seconds = 1
 
+[limits_of.echoer]
+events_per_second = 5
+burst_seconds = 1
+
+[limits_of.loud]
+bytes_per_second = 1000
+burst_seconds = 1
+
+[limits_of.large]
+bytes_per_second = 1000
+
+[limits_of.garbled]
+bytes_per_second = 1000
+burst_seconds = 1
+
 [limits_of.monthly]
 events_per_month = 3
 """
@@ -57,7 +72,23 @@ BODIES = {
     "packed": ("x" * LONG, {"Content-Encoding": "gzip"}, 400),
     "raw": ("x" * (LONG + 1), {"Inference-Header-Content-Length": "0"}, 400),
 }
-NAMES = ("fast", "wide", "crowd", "opener", "keyed", "watcher", "pinger", "monthly", "free", "flood", *BODIES)
+NAMES = (
+    "fast",
+    "wide",
+    "crowd",
+    "opener",
+    "keyed",
+    "watcher",
+    "pinger",
+    "monthly",
+    "free",
+    "flood",
+    "echoer",
+    "loud",
+    "large",
+    "garbled",
+    *BODIES,
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +164,40 @@ def test_a_request_for_inference_pays_for_its_bytes_whatever_is_in_them(
     assert [row["bytes"] for row in rows] == ([len(body)] if status == 200 else [])
 
 
+def test_large_messages_beyond_the_rate_are_not_read(limited: Server, limited_keys: Keys) -> None:
+    large = json.dumps({"id": 1, "data": [1, 2, 3, 4]}) + " " * 10_000
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("large")) as connection:
+        connection.send(large)
+        assert "outputs" in receive(connection), "a full bucket"
+        for seq, text in enumerate((large, "?" * 10_000), 1):
+            connection.send(text)
+            answer = receive(connection)
+            assert (answer["seq"], answer["error"]["code"]) == (seq, "rate_limited")
+            assert "bytes_per_second" in answer["error"]["message"]
+
+
+def test_messages_that_cannot_be_read_are_paid_for(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("garbled")) as connection:
+        connection.send("?" * 1000)
+        assert receive(connection)["error"]["code"] == "invalid_message"
+        connection.send(json.dumps({"data": [1, 2, 3, 4]}) + " " * 700)
+        assert receive(connection)["error"]["code"] == "rate_limited"
+
+
+def test_who_sends_large_messages_after_refusals_is_closed(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/models/add/stream", headers=limited_keys.bearer("large")) as connection:
+
+        def is_closed() -> bool:
+            with contextlib.suppress(ConnectionClosed):
+                connection.send("?" * 1_000_000)
+                receive(connection)
+                return False
+            return True
+
+        until(is_closed, 30.0)
+        assert closed(connection) == 4013
+
+
 def test_sockets_are_counted_and_come_back_when_they_close(limited: Server, limited_keys: Keys) -> None:
     bearer = limited_keys.bearer("crowd")
     with socket(limited, "/v1/stream", headers=bearer), socket(limited, "/v1/watch", headers=bearer):
@@ -204,6 +269,44 @@ def test_a_flood_of_pings_is_closed(limited: Server, limited_keys: Keys) -> None
         for _ in range(10):
             connection.ping()
         assert closed(connection) == 4013
+
+
+@pytest.mark.parametrize("operation", [{"op": "ping"}, {"op": "reset"}, {"op": "auth", "token": ""}])
+def test_operations_of_a_stream_are_bounded(limited: Server, limited_keys: Keys, operation: Message) -> None:
+    token = {"token": limited_keys.texts["pinger"]} if "token" in operation else {}
+    with socket(limited, "/v1/stream", headers=limited_keys.bearer("pinger")) as connection:
+        connection.send(json.dumps([{**operation, **token}] * 50))
+        connection.send(json.dumps({"id": "last", "data": [1, 2, 3, 4]}))
+        codes = []
+        while (answer := receive(connection)).get("id") != "last":
+            if "error" in answer:
+                assert "control_frames_per_second: this identity may have 2" in answer["error"]["message"]
+                codes.append(answer["error"]["code"])
+        assert codes.count("rate_limited") >= 45
+
+
+def test_orders_of_a_watcher_are_bounded(limited: Server, limited_keys: Keys) -> None:
+    with socket(limited, "/v1/watch", headers=limited_keys.bearer("pinger")) as connection:
+        for op in ("subscribe", "unsubscribe") * 4:
+            connection.send(json.dumps([{"op": op, "topics": ["add/1"]}, {"op": "ping"}]))
+        answers = [receive(connection) for _ in range(16)]
+        refused = [answer["error"] for answer in answers if "error" in answer]
+        assert len(refused) >= 11
+        assert all(error["code"] == "rate_limited" and error["retry_after_ms"] > 0 for error in refused)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("echoer", "events_per_second"), ("loud", "bytes_per_second")])
+def test_echoes_are_bounded(limited: Server, limited_keys: Keys, name: str, limit: str) -> None:
+    with socket(limited, "/v1/echo", headers=limited_keys.bearer(name)) as connection:
+        for _ in range(20):
+            connection.send(b"?" * 400)
+        echoes = 0
+        with contextlib.suppress(ConnectionClosed):
+            while connection.recv(TIMEOUT):
+                echoes += 1
+        assert 1 <= echoes < 12
+        assert connection.close_code == 4013
+        assert str(connection.close_reason).startswith(limit)
 
 
 def test_who_does_not_heed_refusals_is_closed(limited: Server, limited_keys: Keys) -> None:
