@@ -18,8 +18,8 @@ WIDE: Final = "/v1/models/wide/stream"
 FEW: Final = 10
 RECEIVE_BUFFER: Final = 65536
 MAX_WRITE_BYTES: Final = 4 << 20  # the server's default
-ROWS: Final = b"[" + b",".join([b'{"data":[1]}'] * 64) + b"]"
-ANSWER: Final = 4 << 20  # bytes, and a little more, of the answers to that
+ROWS: Final = b"[" + b",".join([b'{"data":[1]}'] * 128) + b"]"
+ANSWER: Final = 8 << 20  # bytes, and a little more, of the answers to that
 HEAD: Final = b"GET /v1/echo HTTP/1.1\r\nHost: localhost\r\n"
 BODY: Final = b"POST /v1/models/double/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 INFER: Final = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
@@ -79,9 +79,11 @@ def test_sockets_that_do_not_read_are_closed(arena: Arena) -> None:
 
 def test_requests_whose_answers_are_not_read_are_ended(arena: Arena) -> None:
     head = f"POST /v1/models/wide/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ROWS)}\r\n\r\n"
+    before = arena.server.descriptors
     with arena.under_attack(most_amid=256 << 20, most_left=64 << 20) as attack, contextlib.ExitStack() as stack:
         connections = [stack.enter_context(connection_to(arena.server, RECEIVE_BUFFER)) for _ in range(4)]
         for connection in connections:
             connection.sendall(head.encode() + ROWS)
         attack.hold()
+        until(lambda: arena.server.descriptors <= before)
         assert all(len(read_to_end(connection)) < ANSWER for connection in connections)
