@@ -169,8 +169,13 @@ class WatchConnection(IdentifiedConnection):
             self.account.take_control(_monotonic())
         if isinstance(order, Subscribe):
             check_topics(self.identity, order.topics)
-            self._pay_for(order.topics)
-            hub.subscribe(self, order.topics, order.hz, inputs=order.inputs)
+            paid = self._pay_for(order.topics)
+            try:
+                hub.subscribe(self, order.topics, order.hz, inputs=order.inputs)
+            except WaterspoutError:
+                if self.account is not None:
+                    self.account.meter.give_subscriptions(paid)
+                raise
             self._has_subscribed = True
             self.tell(Subscribed(order.topics, order.hz, order.inputs))
         elif isinstance(order, Unsubscribe):
@@ -184,11 +189,11 @@ class WatchConnection(IdentifiedConnection):
         else:
             self.authenticate(order.token)
 
-    def _pay_for(self, patterns: list[str]) -> None:
-        """Count patterns that are new. Raises `RateLimited`; none is counted then."""
+    def _pay_for(self, patterns: list[str]) -> int:
+        """Count patterns that are new; return how many. Raises `RateLimited`; none is counted then."""
         account = self.account
         if account is None:
-            return
+            return 0
         taken = 0
         try:
             for _ in set(patterns) - self.server.hub.patterns_of(self):
@@ -197,6 +202,7 @@ class WatchConnection(IdentifiedConnection):
         except WaterspoutError:
             account.meter.give_subscriptions(taken)
             raise
+        return taken
 
     def _refuse_order(self, error: WaterspoutError, *, is_malformed: bool) -> None:
         self.server.stats.errors[error.code] += 1
