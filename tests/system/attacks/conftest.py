@@ -22,7 +22,7 @@ SETTINGS: Final = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and no longer: its neighbours go before what else runs on the machine
 def arena(zoo_models: Path) -> Iterator[Arena]:
     """Give a server to attack."""
     arguments = ("--models", str(zoo_models), *SETTINGS)
