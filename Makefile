@@ -1,7 +1,8 @@
 # `make run` and `make test` do all the set-up that a fresh clone on a fresh machine needs.
 
 PORT ?= 8888
-AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder# most tests wait: one file per core at once
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+AT_ONCE ?= -n $(shell expr $(CORES) + 1) --maxprocesses 4 --dist loadfile --no-loadscope-reorder# files at once: most tests wait
 FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
